@@ -1,0 +1,2 @@
+// Package authn says who is calling.
+package authn

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/audit"
+	"github.com/p8signet/signet/store/envelope"
+)
+
+// InitConfig says what vault to create.
+type InitConfig struct {
+	// Backend, KEKs, LogDir, LogFS, Node, TrustDomain, Now and Logger are as in Config. The backend must be
+	// empty; Init does not close it.
+	Backend     store.Backend
+	KEKs        []envelope.KEK
+	LogDir      string
+	LogFS       audit.FS
+	Node        string
+	TrustDomain string
+	Now         func() time.Time
+	Logger      *slog.Logger
+	// Operator is the full SPIFFE id of the first operator.
+	Operator string
+	// Hosts are the DNS names and IP addresses of the server's certificate.
+	Hosts []string
+}
+
+// Initialized is what a new vault needs beside it. The private keys in it exist nowhere else.
+type Initialized struct {
+	// VaultID is the new vault's id.
+	VaultID string
+	// LogOrigin is the origin of the node's audit log, LogKey the verifier key of its checkpoints (a C2SP vkey).
+	LogOrigin string
+	LogKey    string
+	// CA is the PEM of the built-in CA: clients verify the server by it, the server its callers.
+	CA []byte
+	// ServerCertificate and ServerKey are PEM, for TLSConfig.
+	ServerCertificate, ServerKey []byte
+	// OperatorCertificate and OperatorKey are PEM, for the operator's client.
+	OperatorCertificate, OperatorKey []byte
+}
+
+// Init creates a vault: the store with its log key and CA, the log with its first entries. On an error the
+// backend may hold a whole vault already, so callers create it in a directory that they rename when Init returned.
+func Init(ctx context.Context, cfg InitConfig) (*Initialized, error) { panic("being written") }
+
+// CertificateRequest asks for a caller's certificate.
+type CertificateRequest struct {
+	// CSR is a PKCS#10 request, DER. Only its public key is used.
+	CSR []byte
+	// URI is the SPIFFE id to certify.
+	URI string
+	// TTL is how long it is valid; the CA's own limit when 0.
+	TTL time.Duration
+}
+
+// Certificate is an issued certificate.
+type Certificate struct {
+	// DER is the certificate, CA the CA's certificate, both DER.
+	DER, CA []byte
+	// Fingerprint is "sha256:<hex>" of DER.
+	Fingerprint string
+	// NotAfter is when it ends.
+	NotAfter time.Time
+}
+
+// IssueCertificate signs a certificate in a vault that no server has open (the backend's lock sees to that), in the
+// name of the operator whose full id is by. It is recorded before it is returned. It closes cfg.Backend; cfg.TLS may be empty.
+func IssueCertificate(ctx context.Context, cfg Config, by string, req CertificateRequest) (*Certificate, error) {
+	panic("being written")
+}
