@@ -16,7 +16,7 @@ build: ## both programs, into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/signet ./cmd/signetd
 
 demo: build ## the main job, walked through with the real programs
-	@cmd/internal/demo/demo.sh $(BIN)
+	@$(GO) run ./cmd/internal/demo $(BIN)
 
 test: ## every test, with the race detector
 	$(GO) vet ./...
