@@ -1,0 +1,80 @@
+// Package policy decides who may do what: it compiles the one YAML document
+// that says so, and answers requests against it.
+//
+// Purpose. [Compile] turns a document into a [Policy]; [Policy.Decide] turns a
+// [Request] into a [Decision]. A Decision can be made by this package alone, and
+// it alone yields the [apple.Spec] from which a token is built, so that nothing
+// is signed that no grant allows.
+//
+// Trust. The document comes from an operator but is read as hostile text: its
+// size, depth and features are bounded, and no message repeats a value from it.
+// Requests come from callers whose identity was proved by package authn.
+// Whatever is unknown, malformed or left out is denied: a nil *Policy, the zero
+// Policy, the zero Request and the zero Decision all deny.
+//
+// Concurrency. A Policy is immutable; all its methods may be called by any
+// number of goroutines. Requests and Decisions are values.
+//
+// Crashes. The package does no I/O, reads no clock and keeps no state, so a
+// crash leaves nothing behind.
+package policy
+
+import (
+	"time"
+)
+
+// Policy is a compiled policy document and the operators of the server's
+// config. It is immutable and safe for concurrent use. The zero Policy and a
+// nil *Policy deny everything.
+type Policy struct {
+	digest    string
+	operators map[string]struct{}
+	profiles  map[ProfileName]*profile
+	maxTTL    map[KeyName]time.Duration
+	index     index
+	tests     []test
+	warnings  []Problem
+}
+
+// Empty is the policy of a vault to which none was ever applied: operators hold
+// every action but minting, and everybody else is denied. Ids that are not full
+// SPIFFE ids belong to nobody; [ValidateID] finds them beforehand.
+func Empty(operators []string) *Policy {
+	return &Policy{operators: operatorSet(operators)}
+}
+
+// Digest is "sha256:<hex>" of the document's bytes; empty when there was no
+// document.
+func (p *Policy) Digest() string {
+	if p == nil {
+		return ""
+	}
+	return p.digest
+}
+
+// MaxTTL is the longest lifetime (exp − iat) of a token that a profile of this
+// key allows; 0 when no profile uses the key. It bounds for how long tokens can
+// outlive the key's revocation, as far as this policy goes.
+func (p *Policy) MaxTTL(key KeyName) time.Duration {
+	if p == nil {
+		return 0
+	}
+	return p.maxTTL[key]
+}
+
+// Lint says what is allowed but probably not meant: warnings, in the order of
+// the document.
+func (p *Policy) Lint() []Problem {
+	if p == nil {
+		return nil
+	}
+	return append([]Problem(nil), p.warnings...)
+}
+
+func operatorSet(ids []string) map[string]struct{} {
+	set := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		set[id] = struct{}{}
+	}
+	return set
+}
