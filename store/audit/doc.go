@@ -1,0 +1,2 @@
+// Package audit writes and reads the audit log: what [auditlog] describes, on a disk.
+package audit
