@@ -1,0 +1,244 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"math/bits"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+)
+
+// Signed is a checkpoint whose signature was verified with a pinned key, and the note in which it came.
+type Signed struct {
+	auditlog.Checkpoint
+	// Note is what to keep: the server is asked with it whether the log still contains this checkpoint.
+	Note []byte
+}
+
+// verifier finds the pinned key for a note by the origin in its first line.
+func (ks logKeys) verifier(msg []byte) (note.Verifier, error) {
+	first, _, _ := bytes.Cut(msg, []byte("\n"))
+	origin, err := auditlog.ParseOrigin(string(first))
+	if err != nil {
+		return nil, fmt.Errorf("%w: this is not a checkpoint of a log", ErrUnverified)
+	}
+	v, ok := ks.verifiers[origin.KeyName()]
+	if !ok {
+		return nil, fmt.Errorf("%w: the log is %s, for which logs in the config pins no key", ErrNoLogKey, origin)
+	}
+	return v, nil
+}
+
+func (ks logKeys) open(msg []byte) (Signed, error) {
+	v, err := ks.verifier(msg)
+	if err != nil {
+		return Signed{}, err
+	}
+	cp, err := auditlog.OpenCheckpoint(msg, v)
+	if err != nil {
+		return Signed{}, fmt.Errorf("%w: the checkpoint: %w", ErrUnverified, err)
+	}
+	return Signed{Checkpoint: cp, Note: msg}, nil
+}
+
+// OpenCheckpoint verifies a signed checkpoint with the pinned keys. It asks nobody.
+func (c *Client) OpenCheckpoint(msg []byte) (Signed, error) { return c.logs.open(msg) }
+
+// Origins are the logs that the configuration names.
+func (c *Client) Origins() []auditlog.Origin {
+	return append([]auditlog.Origin(nil), c.logs.origins...)
+}
+
+// Checkpoint gets the latest checkpoint of a log, named by origin or log id, and verifies it; of the current log when log is empty.
+func (c *Client) Checkpoint(ctx context.Context, log string) (Signed, error) {
+	resp, err := c.GetCheckpoint(ctx, &signetv1.GetCheckpointRequest{Log: log})
+	if err != nil {
+		return Signed{}, err
+	}
+	cp, err := c.logs.open(resp.GetNote())
+	if err != nil {
+		return Signed{}, err
+	}
+	if log != "" && log != cp.Origin.Log && log != cp.Origin.String() {
+		return Signed{}, fmt.Errorf("%w: the server answered with another log's checkpoint", ErrUnverified)
+	}
+	return cp, nil
+}
+
+// Since gets the latest checkpoint of old's log and the proof that the log only grew since old, and verifies both. A log that does
+// not contain old any more is an error: the server's, with reason GAP, or ErrUnverified.
+func (c *Client) Since(ctx context.Context, old Signed) (Signed, error) {
+	resp, err := c.ProveConsistency(ctx, &signetv1.ProveConsistencyRequest{Checkpoint: old.Note})
+	if err != nil {
+		return Signed{}, err
+	}
+	cp, err := c.logs.open(resp.GetCheckpoint())
+	if err != nil {
+		return Signed{}, err
+	}
+	proof, err := hashes(resp.GetHashes())
+	if err != nil {
+		return Signed{}, err
+	}
+	if cp.Origin != old.Origin {
+		return Signed{}, fmt.Errorf("%w: the server answered with another log's checkpoint", ErrUnverified)
+	}
+	if err := auditlog.VerifyConsistency(proof, old.Checkpoint, cp.Checkpoint); err != nil {
+		return Signed{}, fmt.Errorf("%w: the log does not contain the checkpoint of %d entries: %w", ErrUnverified, old.Size, err)
+	}
+	return cp, nil
+}
+
+func hashes(raw [][]byte) ([]tlog.Hash, error) {
+	hs := make([]tlog.Hash, len(raw))
+	for i, h := range raw {
+		if len(h) != tlog.HashSize {
+			return nil, fmt.Errorf("%w: a hash of %d bytes in a proof", ErrUnverified, len(h))
+		}
+		hs[i] = tlog.Hash(h)
+	}
+	return hs, nil
+}
+
+// Prove gets the proof that an entry is in its log, and verifies it down to the entry's bytes.
+func (c *Client) Prove(ctx context.Context, e *signetv1.StoredEntry) (*auditlog.Receipt, []byte, error) {
+	leaf := auditlog.LeafHash(e.GetLine())
+	resp, err := c.ProveInclusion(ctx, &signetv1.ProveInclusionRequest{Log: e.GetOrigin(), Index: e.GetIndex(), LeafHash: leaf[:]})
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := c.logs.receipt(resp.GetProof(), e.GetOrigin(), e.GetIndex(), e.GetLine())
+	return r, resp.GetProof(), err
+}
+
+// receipt verifies a proof and that it is about this entry.
+func (ks logKeys) receipt(proof []byte, origin string, index int64, line []byte) (*auditlog.Receipt, error) {
+	p, err := auditlog.ParseProof(proof)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the proof: %w", ErrUnverified, err)
+	}
+	v, err := ks.verifier(p.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	r, err := auditlog.VerifyReceipt(proof, v)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the proof: %w", ErrUnverified, err)
+	}
+	if r.Checkpoint.Origin.String() != origin || r.Index != index || r.Leaf != auditlog.LeafHash(line) {
+		return nil, fmt.Errorf("%w: the proof is of another entry", ErrUnverified)
+	}
+	return r, nil
+}
+
+// verifyReceipt verifies a mint's receipt: the entry is in the log, and it is the entry of the token with this SHA-256.
+func (c *Client) verifyReceipt(r *signetv1.Receipt, sha256hex string) error {
+	if r == nil {
+		return fmt.Errorf("%w: the server sent none", ErrUnverified)
+	}
+	proved, err := c.logs.receipt(r.GetProof(), r.GetOrigin(), r.GetIndex(), r.GetEntry())
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(r.GetLeafHash(), proved.Leaf[:]) {
+		return fmt.Errorf("%w: the leaf hash is another entry's", ErrUnverified)
+	}
+	e, err := auditlog.ParseEntry(r.GetEntry())
+	if err != nil {
+		return fmt.Errorf("%w: the entry: %w", ErrUnverified, err)
+	}
+	if e.Token == nil || hex.EncodeToString(e.Token.SHA256[:]) != sha256hex {
+		return fmt.Errorf("%w: the entry is not of this token", ErrUnverified)
+	}
+	return nil
+}
+
+// Entries are the entries that a filter leaves, page by page. After an error there are no more.
+func (c *Client) Entries(ctx context.Context, f *signetv1.EntryFilter, order signetv1.EntryOrder, pageSize int32) iter.Seq2[*signetv1.StoredEntry, error] {
+	return func(yield func(*signetv1.StoredEntry, error) bool) {
+		req := &signetv1.ListEntriesRequest{Filter: f, Order: order, PageSize: pageSize}
+		for {
+			resp, err := c.ListEntries(ctx, req)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, e := range resp.GetEntries() {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+				return
+			}
+		}
+	}
+}
+
+// VerifyEntries fetches every entry under a checkpoint and computes the tree anew from their bytes: what the server lists is then
+// what was signed, no entry missing, added, changed or moved. progress, which may be nil, is told how many are done.
+func (c *Client) VerifyEntries(ctx context.Context, cp Signed, progress func(done int64)) error {
+	var t tree
+	for e, err := range c.Entries(ctx, &signetv1.EntryFilter{Log: cp.Origin.String()}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 5000) {
+		if t.size == cp.Size {
+			break // younger than the checkpoint
+		}
+		if err != nil {
+			return err
+		}
+		if e.GetIndex() != t.size || e.GetOrigin() != cp.Origin.String() {
+			return fmt.Errorf("%w: entry %d is missing or out of place in what the server lists", ErrUnverified, t.size)
+		}
+		if _, err := auditlog.ParseEntry(e.GetLine()); err != nil {
+			return fmt.Errorf("%w: entry %d is not an entry: %w", ErrUnverified, t.size, err)
+		}
+		t.add(auditlog.LeafHash(e.GetLine()))
+		if progress != nil {
+			progress(t.size)
+		}
+	}
+	if t.size != cp.Size {
+		return fmt.Errorf("%w: the checkpoint is over %d entries, and the server lists only %d", ErrUnverified, cp.Size, t.size)
+	}
+	if t.hash() != cp.Hash {
+		return fmt.Errorf("%w: the entries that the server lists are not those that were signed", ErrUnverified)
+	}
+	return nil
+}
+
+// tree computes an RFC 6962 tree hash leaf by leaf, keeping the roots of the complete subtrees, largest first.
+type tree struct {
+	size  int64
+	roots []tlog.Hash
+}
+
+func (t *tree) add(leaf tlog.Hash) {
+	t.roots = append(t.roots, leaf)
+	t.size++
+	for range bits.TrailingZeros64(uint64(t.size)) { //nolint:gosec // a count
+		n := len(t.roots)
+		t.roots = append(t.roots[:n-2], tlog.NodeHash(t.roots[n-2], t.roots[n-1]))
+	}
+}
+
+func (t *tree) hash() tlog.Hash {
+	if t.size == 0 {
+		h, err := tlog.TreeHash(0, nil)
+		if err != nil {
+			panic(err) // the empty tree has a hash
+		}
+		return h
+	}
+	h := t.roots[len(t.roots)-1]
+	for i := len(t.roots) - 2; i >= 0; i-- {
+		h = tlog.NodeHash(t.roots[i], h)
+	}
+	return h
+}

@@ -1,0 +1,121 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+)
+
+// The services' generated clients, embedded under names that outsiders cannot assign to.
+type (
+	tokens   = signetv1.TokenServiceClient
+	keys     = signetv1.KeyServiceClient
+	policies = signetv1.PolicyServiceClient
+	audit    = signetv1.AuditServiceClient
+	system   = signetv1.SystemServiceClient
+)
+
+// Client speaks to one vault. Every method of the API is a method of it, taking and giving the messages of proto/signet/v1 and
+// failing with *Error; Mint and the methods that verify are made of those.
+type Client struct {
+	tokens
+	keys
+	policies
+	audit
+	system
+
+	logs  logKeys
+	close func() error
+}
+
+// serviceConfig gives every call a deadline unless the caller's is shorter, and lets reads be tried again. Nothing that changes
+// something is in the second list: a mint tried twice is two tokens.
+const serviceConfig = `{"methodConfig": [
+ {"name": [{}], "timeout": "30s"},
+ {"name": [
+   {"service": "signet.v1.KeyService", "method": "GetRecipient"},
+   {"service": "signet.v1.KeyService", "method": "ListKeys"},
+   {"service": "signet.v1.KeyService", "method": "GetKey"},
+   {"service": "signet.v1.PolicyService", "method": "GetPolicy"},
+   {"service": "signet.v1.PolicyService", "method": "ListRevisions"},
+   {"service": "signet.v1.AuditService"},
+   {"service": "signet.v1.SystemService", "method": "GetStatus"}],
+  "timeout": "30s",
+  "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}
+]}`
+
+// maxMessage is the largest answer taken: a page of 5000 audit entries fits with room.
+const maxMessage = 32 << 20
+
+// Dial prepares a client from cfg; it reads the files that cfg names and connects with the first call. Close ends it.
+func Dial(cfg Config) (*Client, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("client config: %w", err)
+	}
+	tc, err := tlsConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var state resolver.State
+	for _, a := range cfg.Addresses {
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			return nil, fmt.Errorf("client config: %w", err)
+		}
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: a, ServerName: host})
+	}
+	const scheme = "signet"
+	r := manual.NewBuilderWithScheme(scheme)
+	r.InitialState(state)
+	conn, err := grpc.NewClient(scheme+":///vault",
+		grpc.WithResolvers(r),
+		grpc.WithTransportCredentials(credentials.NewTLS(tc)),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection: %w", err)
+	}
+	c, err := New(conn, cfg.Logs...)
+	if err != nil {
+		return nil, err
+	}
+	c.close = conn.Close
+	return c, nil
+}
+
+// New makes a client over a connection that the caller made and closes; for tests and for callers with a transport of their own.
+func New(conn grpc.ClientConnInterface, logs ...LogKey) (*Client, error) {
+	lk, err := parseLogs(logs)
+	if err != nil {
+		return nil, err
+	}
+	cc := mapped{conn}
+	return &Client{
+		tokens:   signetv1.NewTokenServiceClient(cc),
+		keys:     signetv1.NewKeyServiceClient(cc),
+		policies: signetv1.NewPolicyServiceClient(cc),
+		audit:    signetv1.NewAuditServiceClient(cc),
+		system:   signetv1.NewSystemServiceClient(cc),
+		logs:     lk,
+		close:    func() error { return nil },
+	}, nil
+}
+
+// Close closes the connection that Dial made. Calls under way fail.
+func (c *Client) Close() error { return c.close() }
+
+// mapped turns the errors of every call into *Error.
+type mapped struct{ grpc.ClientConnInterface }
+
+func (m mapped) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return fromGRPC(m.ClientConnInterface.Invoke(ctx, method, args, reply, opts...))
+}

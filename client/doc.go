@@ -1,0 +1,15 @@
+// Package client is what callers link: it speaks to Signet over mutual TLS and gets tokens, and for operators and auditors it reaches
+// every other method of the API.
+//
+// Trust: the server is believed about what a token is, and about nothing that the audit log can prove. Checkpoints, receipts and
+// entries are verified with log keys that the caller's configuration pins (Config.Logs), never with a key that the server sent.
+// A minted token is a secret for as long as it lives; Token prints itself without its text.
+//
+// Concurrency: everything but Close may be called from many goroutines at once. Calls that only read are retried by themselves when
+// the server is briefly unavailable; calls that change something, minting included, are never retried.
+//
+// Errors: what the server refuses comes back as *Error, which errors.Is compares with the sentinels of this package.
+//
+// The package keeps no state on disk. The certificate and its key are read again at every handshake, so that they can be renewed
+// in place under a running program.
+package client

@@ -1,0 +1,188 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// What a call can fail with. Compare with errors.Is; errors.As with *Error gives the server's reason and words.
+var (
+	// ErrDenied: the policy does not allow it, or there is no such profile; the two are not told apart.
+	ErrDenied = errors.New("denied")
+	// ErrUnauthenticated: the server does not know this caller's certificate, or no longer.
+	ErrUnauthenticated = errors.New("unauthenticated")
+	// ErrNotFound: no such key, version, revision, entry or gap.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: it is there already.
+	ErrExists = errors.New("already exists")
+	// ErrConflict: somebody changed it in between; read again and decide again.
+	ErrConflict = errors.New("conflict")
+	// ErrMalformed: the request cannot be right, whoever sends it.
+	ErrMalformed = errors.New("malformed")
+	// ErrUnavailable: not now; nothing was released. A change may have happened when the reason is OUTCOME_UNKNOWN.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrRateLimited: too often; Error.RetryAfter says when again.
+	ErrRateLimited = errors.New("rate limited")
+	// ErrWithheld: minted, but the state changed before release, and the token was dropped.
+	ErrWithheld = errors.New("withheld")
+	// ErrKeyDisabled: the profile's key is switched off for everyone.
+	ErrKeyDisabled = errors.New("key disabled")
+	// ErrKeyRevoked: the key, or the version meant, never mints again.
+	ErrKeyRevoked = errors.New("key revoked")
+	// ErrNoActiveVersion: the key has no version that mints.
+	ErrNoActiveVersion = errors.New("no active version")
+	// ErrKeyDamaged: the key's record does not open.
+	ErrKeyDamaged = errors.New("key damaged")
+	// ErrPolicyTestFailed: a test inside the policy document does not hold.
+	ErrPolicyTestFailed = errors.New("policy test failed")
+
+	// ErrUnverified: what the server sent does not verify with the pinned log key, or contradicts what it proves.
+	ErrUnverified = errors.New("unverified")
+	// ErrNoLogKey: the configuration pins no key for this log, so nothing about it can be verified.
+	ErrNoLogKey = errors.New("no log key")
+)
+
+// errorDomain is the domain of Signet's ErrorInfo details.
+const errorDomain = "signet"
+
+// byReason maps the server's stable reasons to sentinels; what is not in it goes by its code.
+var byReason = map[string]error{
+	"DENIED":             ErrDenied,
+	"UNAUTHENTICATED":    ErrUnauthenticated,
+	"MALFORMED":          ErrMalformed,
+	"POLICY_INVALID":     ErrMalformed,
+	"SEAL_EXPIRED":       ErrMalformed,
+	"SEAL_OTHER_VAULT":   ErrMalformed,
+	"SEAL_MISMATCH":      ErrMalformed,
+	"NOT_FOUND":          ErrNotFound,
+	"ALREADY_EXISTS":     ErrExists,
+	"KEY_KNOWN":          ErrExists,
+	"ETAG_MISMATCH":      ErrConflict,
+	"KEY_DISABLED":       ErrKeyDisabled,
+	"KEY_REVOKED":        ErrKeyRevoked,
+	"NO_ACTIVE_VERSION":  ErrNoActiveVersion,
+	"KEY_DAMAGED":        ErrKeyDamaged,
+	"RATE_LIMITED":       ErrRateLimited,
+	"WITHHELD":           ErrWithheld,
+	"POLICY_TEST_FAILED": ErrPolicyTestFailed,
+	"LOG_UNAVAILABLE":    ErrUnavailable,
+	"LOG_FULL":           ErrUnavailable,
+	"STORE_UNAVAILABLE":  ErrUnavailable,
+	"OUTCOME_UNKNOWN":    ErrUnavailable,
+	"GAP":                ErrUnavailable,
+	"CLOCK":              ErrUnavailable,
+	"SHUTTING_DOWN":      ErrUnavailable,
+}
+
+// byCode maps canonical codes to sentinels, for answers that carry no reason of ours: a proxy's, or grpc's own.
+func byCode(c codes.Code) error {
+	switch c {
+	case codes.PermissionDenied:
+		return ErrDenied
+	case codes.Unauthenticated:
+		return ErrUnauthenticated
+	case codes.NotFound:
+		return ErrNotFound
+	case codes.AlreadyExists:
+		return ErrExists
+	case codes.Aborted:
+		return ErrConflict
+	case codes.InvalidArgument, codes.OutOfRange:
+		return ErrMalformed
+	case codes.Unavailable, codes.DeadlineExceeded:
+		return ErrUnavailable
+	case codes.ResourceExhausted:
+		return ErrRateLimited
+	default:
+		return nil
+	}
+}
+
+// Error is a refusal or failure of one call. Its text is what the server meant the caller to see.
+type Error struct {
+	st        *status.Status
+	reason    string
+	requestID string
+	retry     time.Duration
+	problems  []FieldProblem
+	sentinel  error
+}
+
+// FieldProblem is one thing that is wrong with a request.
+type FieldProblem struct {
+	// Field is the request's field, such as "ttl"; for a policy document "line:column".
+	Field string
+	// Message says what is wrong and what to do.
+	Message string
+}
+
+// fromGRPC turns an error of a call into *Error; nil stays nil.
+func fromGRPC(err error) error {
+	if err == nil {
+		return nil
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	e := &Error{st: st}
+	for _, d := range st.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			if d.GetDomain() == errorDomain {
+				e.reason = d.GetReason()
+				if e.requestID == "" {
+					e.requestID = d.GetMetadata()["request_id"]
+				}
+			}
+		case *errdetails.RequestInfo:
+			e.requestID = d.GetRequestId()
+		case *errdetails.RetryInfo:
+			e.retry = d.GetRetryDelay().AsDuration()
+		case *errdetails.BadRequest:
+			for _, v := range d.GetFieldViolations() {
+				e.problems = append(e.problems, FieldProblem{Field: v.GetField(), Message: v.GetDescription()})
+			}
+		}
+	}
+	e.sentinel = byReason[e.reason]
+	if e.sentinel == nil {
+		e.sentinel = byCode(st.Code())
+	}
+	return e
+}
+
+// Error is the server's public text.
+func (e *Error) Error() string { return e.st.Message() }
+
+// Reason is the stable reason, such as KEY_DISABLED; empty when the answer did not come from Signet.
+func (e *Error) Reason() string { return e.reason }
+
+// RequestID names the call in the server's log and, where it was recorded, in the audit log; empty when unknown.
+func (e *Error) RequestID() string { return e.requestID }
+
+// RetryAfter is how long to wait before trying again; 0 when the server did not say.
+func (e *Error) RetryAfter() time.Duration { return e.retry }
+
+// Problems are what is wrong with the request, when the server said so piece by piece.
+func (e *Error) Problems() []FieldProblem { return e.problems }
+
+// GRPCStatus lets status.FromError and status.Code see through.
+func (e *Error) GRPCStatus() *status.Status { return e.st }
+
+// Is compares with the sentinels, and with the context's own errors where the call ended by them.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case context.Canceled:
+		return e.st.Code() == codes.Canceled
+	case context.DeadlineExceeded:
+		return e.st.Code() == codes.DeadlineExceeded
+	default:
+		return e.sentinel != nil && target == e.sentinel
+	}
+}

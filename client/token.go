@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+)
+
+// MintOptions ask for less than a profile grants; the zero value asks for all of it.
+type MintOptions struct {
+	// TTL is the token's lifetime in whole seconds, its back-dating included; the profile's default when 0.
+	TTL time.Duration
+	// Scope limits the token to some of the requests that the profile grants, each "GET /v1/path?query".
+	Scope []string
+	// Receipt asks for proof that the token's audit entry is in the log. Mint verifies it with the pinned log key.
+	Receipt bool
+}
+
+// Token is a minted token. It prints itself without its text, in every format; Text and Header give the text.
+type Token struct {
+	text string
+	// SHA256 of the text in lower-case hex: the token's name in the audit log.
+	SHA256 string
+	// KeyID is Apple's id of the key that signed it.
+	KeyID string
+	// Issued and Expires are its iat and exp; iat lies a little before the time of minting.
+	Issued, Expires time.Time
+	// UseUntil is when to stop using it.
+	UseUntil time.Time
+	// Scope are the requests that it is limited to; empty means whatever the key's role allows.
+	Scope []string
+	// Receipt is the verified receipt; nil unless asked for.
+	Receipt *signetv1.Receipt
+}
+
+// Text is the token itself.
+func (t *Token) Text() string { return t.text }
+
+// Header is the HTTP header line in which Apple takes the token.
+func (t *Token) Header() string { return "Authorization: Bearer " + t.text }
+
+// String names the token without showing it.
+func (t *Token) String() string {
+	return fmt.Sprintf("token sha256:%s, expires %s", t.SHA256, t.Expires.UTC().Format(time.RFC3339))
+}
+
+// GoString is String.
+func (t *Token) GoString() string { return t.String() }
+
+// Format is String, whatever the verb.
+func (t *Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) } //nolint:errcheck // fmt has nowhere to put it
+
+// LogValue is String.
+func (t *Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalText is String: a token does not slip into JSON by being a field of something.
+func (t *Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// Mint gets a new token for a profile. When a receipt was asked for and does not verify, the token is still returned beside the
+// error, which then is ErrUnverified or ErrNoLogKey: it was minted and recorded, only the proof is missing.
+func (c *Client) Mint(ctx context.Context, profile string, o MintOptions) (*Token, error) {
+	req := &signetv1.MintTokenRequest{Profile: profile, Receipt: o.Receipt}
+	if o.TTL != 0 {
+		req.Ttl = durationpb.New(o.TTL)
+	}
+	if len(o.Scope) > 0 {
+		req.Parameters = &signetv1.MintTokenRequest_Scope{Scope: &signetv1.ScopeParameters{Entries: o.Scope}}
+	}
+	resp, err := c.MintToken(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return c.token(resp, o.Receipt)
+}
+
+func (c *Client) token(resp *signetv1.MintTokenResponse, receipt bool) (*Token, error) {
+	text := resp.GetBearerToken().GetToken()
+	if text == "" {
+		return nil, fmt.Errorf("%w: the server answered with no token that this client knows", ErrUnverified)
+	}
+	sum := sha256.Sum256([]byte(text))
+	t := &Token{
+		text:     text,
+		SHA256:   hex.EncodeToString(sum[:]),
+		KeyID:    resp.GetKeyId(),
+		Issued:   resp.GetIssueTime().AsTime(),
+		Expires:  resp.GetExpireTime().AsTime(),
+		UseUntil: resp.GetUseUntil().AsTime(),
+		Scope:    resp.GetScope(),
+	}
+	if !receipt {
+		return t, nil
+	}
+	if err := c.verifyReceipt(resp.GetReceipt(), t.SHA256); err != nil {
+		return t, fmt.Errorf("the token's receipt: %w", err)
+	}
+	t.Receipt = resp.GetReceipt()
+	return t, nil
+}

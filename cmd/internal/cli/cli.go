@@ -1,0 +1,244 @@
+// Package cli is what both programs have in common: how a command tree is run, how a failure is told, which exit code it has, and
+// how data is printed.
+//
+// A failure is one line that says what happened and one that says what to do, on standard error, and never what was read: text
+// that looks like a private key is not printed, whoever composed it. Data goes to standard output, aligned for people or as JSON.
+//
+// Nothing here keeps state between runs; one Run is for one goroutine.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/proto/auditlog"
+)
+
+// Exit codes of both programs.
+const (
+	OK          = 0 // done
+	Other       = 1 // failed in a way that the other codes do not name
+	Malformed   = 2 // the command line, a file or a value cannot be right
+	Denied      = 3 // denied, unauthenticated, unknown profile, key off
+	NotFound    = 4 // what an administrative call names does not exist
+	Conflict    = 5 // it exists already, or somebody changed it in between
+	Unavailable = 6 // not now: server unreachable, not minting, or too many calls
+)
+
+// Env is what a program gets from the world.
+type Env struct {
+	Args           []string
+	Getenv         func(string) string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Now            func() time.Time
+	Version        string
+}
+
+// Failure is an error that knows its exit code and what its reader can do about it.
+type Failure struct {
+	// Code is the exit code; when 0 it follows from Err.
+	Code int
+	Err  error
+	// Todo says what to do, in one line; empty when there is nothing to add.
+	Todo string
+}
+
+// Error says what happened.
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap is the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Malformedf is a failure with exit code 2. todo may be empty.
+func Malformedf(todo, format string, args ...any) error {
+	return &Failure{Code: Malformed, Err: fmt.Errorf(format, args...), Todo: todo}
+}
+
+// byError are the exit codes of what a call can fail with.
+var byError = []struct {
+	err  error
+	code int
+}{
+	{client.ErrMalformed, Malformed},
+	{client.ErrDenied, Denied},
+	{client.ErrUnauthenticated, Denied},
+	{client.ErrKeyDisabled, Denied},
+	{client.ErrKeyRevoked, Denied},
+	{client.ErrNoActiveVersion, Denied},
+	{client.ErrKeyDamaged, Denied},
+	{client.ErrWithheld, Denied},
+	{client.ErrNotFound, NotFound},
+	{client.ErrExists, Conflict},
+	{client.ErrConflict, Conflict},
+	{client.ErrUnavailable, Unavailable},
+	{client.ErrRateLimited, Unavailable},
+}
+
+// Code is the exit code that err ends a program with.
+func Code(err error) int {
+	if err == nil {
+		return OK
+	}
+	if f, ok := errors.AsType[*Failure](err); ok && f.Code != 0 {
+		return f.Code
+	}
+	for _, e := range byError {
+		if errors.Is(err, e.err) {
+			return e.code
+		}
+	}
+	return Other
+}
+
+// Run executes the command tree and answers the exit code. What fails before a command's own code began is a mistake on the
+// command line; the whole help is not thrown after it.
+func Run(ctx context.Context, root *cobra.Command, env Env) int {
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	root.SilenceErrors = true
+	root.SilenceUsage = true
+	began := false
+	each(root, func(c *cobra.Command) {
+		if run := c.RunE; run != nil {
+			c.RunE = func(c *cobra.Command, args []string) error {
+				began = true
+				return run(c, args)
+			}
+		}
+	})
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return OK
+	}
+	if !began {
+		err = &Failure{Code: Malformed, Err: err, Todo: fmt.Sprintf("see: %s --help", cmd.CommandPath())}
+	}
+	Report(env.Stderr, root.Name(), err)
+	return Code(err)
+}
+
+func each(c *cobra.Command, f func(*cobra.Command)) {
+	f(c)
+	for _, sub := range c.Commands() {
+		each(sub, f)
+	}
+}
+
+// Report prints err as both programs do.
+func Report(w io.Writer, program string, err error) {
+	what, todo := err.Error(), hint(err)
+	if f, ok := errors.AsType[*Failure](err); ok && f.Todo != "" {
+		todo = f.Todo
+	}
+	if auditlog.LooksLikeKey(what) {
+		what = "an argument or a file held what looks like a private key; it is not repeated here"
+	}
+	fmt.Fprintf(w, "%s: %s\n", program, clean(what, true))
+	if todo != "" {
+		fmt.Fprintf(w, "  %s\n", clean(todo, false))
+	}
+}
+
+// hint says what to do about an answer of the server.
+func hint(err error) string {
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return ""
+	}
+	id := ""
+	if e.RequestID() != "" {
+		id = " (request " + e.RequestID() + ")"
+	}
+	switch {
+	case errors.Is(err, client.ErrDenied):
+		return "the audit log says which grant was missing: signet audit list --outcome denied" + id
+	case errors.Is(err, client.ErrUnauthenticated):
+		return "the certificate may be expired, or from another vault: signetd cert makes a new one" + id
+	case errors.Is(err, client.ErrKeyDisabled):
+		return "an operator switched the key off: signet key enable NAME takes it back"
+	case errors.Is(err, client.ErrKeyRevoked):
+		return "it never mints again: import a new key of Apple's as a new version, and activate it"
+	case errors.Is(err, client.ErrNoActiveVersion):
+		return "signet key show NAME lists the versions, signet key activate NAME VERSION picks one"
+	case errors.Is(err, client.ErrConflict):
+		return "read it again, and decide again"
+	case errors.Is(err, client.ErrRateLimited) && e.RetryAfter() > 0:
+		return fmt.Sprintf("try again in %s", e.RetryAfter().Round(time.Second))
+	}
+	switch e.Reason() {
+	case "":
+		if errors.Is(err, client.ErrUnavailable) {
+			return "is signetd running, and do addresses, ca and server_name of client.yaml fit it?"
+		}
+	case "GAP":
+		return "signet system status says what was found; signet system acknowledge closes it once it is understood"
+	case "CLOCK":
+		return "set the server's clock right; minting goes on by itself"
+	case "LOG_FULL":
+		return "make room where the audit log lies; minting goes on by itself"
+	case "OUTCOME_UNKNOWN":
+		return "look before repeating it: it may have happened"
+	case "INTERNAL":
+		return "the server's own log has the cause" + id
+	}
+	return ""
+}
+
+// clean makes text safe for a terminal: a server's answer cannot move the cursor.
+func clean(s string, lines bool) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' && lines:
+			return r
+		case r == '\t':
+			return ' '
+		case r < 0x20 || r >= 0x7f && r < 0xa0:
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+// Group is a command that only holds others.
+func Group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use:   use + " COMMAND",
+		Short: short,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			todo := fmt.Sprintf("see: %s --help", c.CommandPath())
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				todo = fmt.Sprintf("did you mean: %s %s", c.CommandPath(), near[0])
+			}
+			return Malformedf(todo, "%s has no command %q", c.CommandPath(), args[0])
+		},
+	}
+	c.AddCommand(subs...)
+	return c
+}
+
+// Args wants exactly these arguments.
+func Args(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		want := "no arguments"
+		if len(names) > 0 {
+			want = strings.Join(names, " ")
+		}
+		return fmt.Errorf("%s wants %s, and got %d arguments", c.CommandPath(), want, len(args))
+	}
+}
