@@ -197,9 +197,12 @@ func scopedSpec(family Family, audience string, f Facts, granted []Scope, ask As
 	if err != nil {
 		return Spec{}, err
 	}
+	if f.KeyID == "" || (f.Issuer == "") != (f.Kind == KindAppStoreConnectIndividual) {
+		return Spec{}, f.Validate()
+	}
 	s := Spec{family: family, audience: audience, keyID: f.KeyID, issuer: f.Issuer, ttl: ttl, scope: scope}
 	if f.Kind == KindAppStoreConnectIndividual {
-		s.issuer, s.subject = "", "user"
+		s.subject = "user"
 	}
 	return s, nil
 }

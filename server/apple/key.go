@@ -1,33 +1,119 @@
 package apple
 
-import "crypto/ecdsa"
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Fingerprint identifies a key pair: "sha256:" and the lower-case hex of the SHA-256 of its SubjectPublicKeyInfo in DER.
 type Fingerprint string
 
-// FingerprintOf returns the fingerprint of a P-256 public key.
-func FingerprintOf(pub *ecdsa.PublicKey) (Fingerprint, error) { panic("apple: not yet") }
+// FingerprintOf returns the fingerprint of a P-256 public key; the error says that it is not one.
+func FingerprintOf(pub *ecdsa.PublicKey) (Fingerprint, error) {
+	if !isP256(pub) {
+		return "", errNotP256
+	}
+	spki, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return "", fmt.Errorf("fingerprinting a public key: %w", err)
+	}
+	sum := sha256.Sum256(spki)
+	return Fingerprint("sha256:" + hex.EncodeToString(sum[:])), nil
+}
 
-// Key is a private key that is being imported.
-type Key struct{}
+// Key is a private key on its way from a file into the vault: on P-256, and its public half was computed from its
+// private half. It may be read concurrently, but not while it is wiped.
+type Key struct {
+	der         [pkcs8Len]byte
+	public      *ecdsa.PublicKey
+	fingerprint Fingerprint
+	notes       []string
+}
 
-// ParseKey reads a private key from a .p8 file or one of the shapes in which people hand it over.
-func ParseKey(data []byte) (*Key, error) { panic("apple: not yet") }
+// The canonical PKCS#8 form is what OpenSSL and Go write: version 0, id-ecPublicKey, prime256v1, and an ECPrivateKey of
+// version 1 that holds the public point and does not name the curve a second time.
+const (
+	pkcs8Head = "\x30\x81\x87\x02\x01\x00" +
+		"\x30\x13\x06\x07" + oidECPublicKey + "\x06\x08" + oidP256 +
+		"\x04\x6d\x30\x6b\x02\x01\x01\x04\x20"
+	pkcs8Middle = "\xa1\x44\x03\x42\x00"
 
-// PKCS8 returns the canonical PKCS#8 DER of the key. The bytes are the caller's own, to wipe.
-func (k *Key) PKCS8() []byte { panic("apple: not yet") }
+	scalarLen = 32
+	pointLen  = 1 + 2*32 // uncompressed
+	pkcs8Len  = len(pkcs8Head) + scalarLen + len(pkcs8Middle) + pointLen
+)
 
-// Public returns the public half.
-func (k *Key) Public() *ecdsa.PublicKey { panic("apple: not yet") }
+// newKey makes the Key of a private number, which stays the caller's, and refuses one that is out of range.
+func newKey(scalar *[scalarLen]byte) (*Key, error) {
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:])
+	if err != nil {
+		return nil, errors.New("the key is damaged: its private number is not one that P-256 has")
+	}
+	defer wipePrivate(private)
+	public := private.PublicKey
+	fingerprint, err := FingerprintOf(&public)
+	if err != nil {
+		return nil, err
+	}
+	point, err := public.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("encoding a public key: %w", err)
+	}
+	k := &Key{public: &public, fingerprint: fingerprint}
+	b := append(k.der[:0], pkcs8Head...)
+	b = append(b, scalar[:]...)
+	b = append(b, pkcs8Middle...)
+	_ = append(b, point...)
+	return k, nil
+}
+
+func (k *Key) scalar() []byte { return k.der[len(pkcs8Head):][:scalarLen] }
+
+func (k *Key) point() []byte { return k.der[pkcs8Len-pointLen:] }
+
+// PKCS8 returns the canonical PKCS#8 DER of the key, the same for every shape of file: 138 bytes, the caller's own, to
+// be wiped. After Wipe it is all zeros.
+func (k *Key) PKCS8() []byte { return slices.Clone(k.der[:]) }
+
+// Public returns the public half, which stays good after Wipe. It is shared: do not change it.
+func (k *Key) Public() *ecdsa.PublicKey { return k.public }
 
 // Fingerprint returns the fingerprint of the public half.
-func (k *Key) Fingerprint() Fingerprint { panic("apple: not yet") }
+func (k *Key) Fingerprint() Fingerprint { return k.fingerprint }
 
-// Notes says what was odd about the file and was put right.
-func (k *Key) Notes() []string { panic("apple: not yet") }
+// Notes says what was unusual about the file and was put right, a sentence each, for whoever imports it. It holds
+// nothing of the file's contents.
+func (k *Key) Notes() []string { return slices.Clone(k.notes) }
 
-// SelfTest signs a random digest and verifies the signature.
-func (k *Key) SelfTest() error { panic("apple: not yet") }
+// SelfTest signs a random text as Mint does and verifies the signature with other code and the public half.
+func (k *Key) SelfTest() error {
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), k.scalar())
+	if err != nil {
+		return errors.New("testing the key: there is no private number in it (any more)")
+	}
+	defer wipePrivate(private)
+	text := rand.Text()
+	sig, err := es256{}.Sign(text, private)
+	if err == nil {
+		err = es256{}.Verify(text, sig, k.public)
+	}
+	if err != nil {
+		return fmt.Errorf("testing the key: %w", err)
+	}
+	return nil
+}
 
-// Wipe overwrites the private key bytes.
-func (k *Key) Wipe() { panic("apple: not yet") }
+// Wipe overwrites the private key bytes. What Go's own packages copied meanwhile is left to the collector.
+func (k *Key) Wipe() { clear(k.der[:]) }
+
+// wipePrivate overwrites the private number of a key of crypto/ecdsa that nobody uses any more.
+func wipePrivate(key *ecdsa.PrivateKey) {
+	clear(key.D.Bits()) //nolint:staticcheck // D is deprecated for making keys; there is no other way to wipe one
+}
