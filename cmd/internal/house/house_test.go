@@ -42,9 +42,9 @@ var mayImport = map[string][]string{
 
 	"client": {"proto/signet/v1", "proto/auditlog", "proto/sealed"},
 
-	"cmd/signet":         {"client", "server/policy", "server/apple", "proto/..."},
-	"cmd/signetd":        {"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "store/audit", "proto/..."},
-	"cmd/internal/...":   {"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "proto/..."},
+	"cmd/signet":         {"client", "server/policy", "server/apple", "proto/...", "cmd/internal/cli"},
+	"cmd/signetd":        {"cmd/internal/daemon", "cmd/internal/cli"},
+	"cmd/internal/...":   {"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "proto/...", "cmd/internal/cli"},
 	"cmd/internal/house": {},
 }
 

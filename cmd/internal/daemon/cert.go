@@ -1,0 +1,144 @@
+package daemon
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/cmd/internal/cli"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server"
+)
+
+func (p *program) cert() *cobra.Command {
+	var dir, uri, out string
+	cmd := &cobra.Command{
+		Use:   "cert --dir DIR --uri URI --out DIR",
+		Short: "Make a caller's certificate and client.yaml",
+		Long: `Make a key and a certificate for a caller, with a client.yaml that names them and the vault. The key is made here and goes nowhere
+else. The certificate lives 30 days, an operator's 90; make a new one before it ends.
+
+The running server is asked, as DIR/operator; where none runs, the vault itself is opened. Either way the certificate is in the
+audit log before it is written. To renew an operator's certificate that has ended, stop the server and run this again.`,
+		Example: "  signetd cert --dir vault --uri spiffe://signet.local/ci/1 --out ci\n" +
+			"  SIGNET_CONFIG=ci/client.yaml signet mint ios-release",
+		Args: cli.Args(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return p.certify(c.Context(), dir, uri, out)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "the vault's directory")
+	cmd.Flags().StringVar(&uri, "uri", "", "whom to certify, a SPIFFE id of the vault's trust domain")
+	cmd.Flags().StringVar(&out, "out", "", "a new directory for key.pem, cert.pem, ca.pem and client.yaml")
+	required(cmd, "dir", "uri", "out")
+	return cmd
+}
+
+func (p *program) certify(ctx context.Context, dir, uri, out string) error {
+	conf, err := loadConfig(filepath.Join(dir, configFile))
+	if err != nil {
+		return err
+	}
+	operator, err := client.LoadConfig(filepath.Join(dir, operatorDir, clientFile))
+	if err != nil {
+		return &cli.Failure{Err: err, Todo: "the new client.yaml takes addresses and log keys from it"}
+	}
+	var cert *server.Certificate
+	err = newDir(out, func(tmp string) error {
+		key, csr, err := newRequest()
+		if err != nil {
+			return err
+		}
+		if cert, err = p.issue(ctx, conf, operator, csr, uri); err != nil {
+			return err
+		}
+		for name, data := range map[string][]byte{
+			"key.pem":  key,
+			"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}),
+			"ca.pem":   pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.CA}),
+		} {
+			if err := cli.WriteNew(filepath.Join(tmp, name), data, 0o600); err != nil {
+				return err
+			}
+		}
+		return writeClientConfig(tmp, client.Config{Addresses: operator.Addresses, Logs: operator.Logs, ServerName: operator.ServerName})
+	})
+	if err != nil {
+		return todo(err)
+	}
+	fmt.Fprintf(p.Stdout, "Wrote %s. Use it with: SIGNET_CONFIG=%s\n", out, filepath.Join(out, clientFile))
+	return cli.Facts(p.Stdout,
+		[2]string{"caller", uri},
+		[2]string{"certificate", cert.Fingerprint},
+		[2]string{"expires", cert.NotAfter.UTC().Format(time.RFC3339)},
+	)
+}
+
+// newRequest makes a key, as PEM, and a PKCS#10 request of it, as DER.
+func newRequest() (key, csr []byte, err error) {
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(priv)
+	if err != nil {
+		return nil, nil, fmt.Errorf("writing the key: %w", err)
+	}
+	csr, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, priv)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the certificate request: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), csr, nil
+}
+
+// issue asks the running server, and opens the vault where none answers. Two processes never have it open: the store's lock tells
+// whether one runs that does not answer.
+func (p *program) issue(ctx context.Context, conf *config, operator client.Config, csr []byte, uri string) (*server.Certificate, error) {
+	cert, err := askServer(ctx, operator, csr, uri)
+	if !unreachable(err) {
+		return cert, err
+	}
+	sc, err := p.open(conf)
+	if errors.Is(err, errInUse) {
+		return nil, &cli.Failure{Code: cli.Unavailable, Err: errors.New("a server has the vault open, and does not answer the operator's client"),
+			Todo: "see that addresses in operator/client.yaml is where it listens, or stop it and run this again"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	sc.Logger = discard()
+	return server.IssueCertificate(ctx, sc, conf.Operators[0], server.CertificateRequest{CSR: csr, URI: uri})
+}
+
+// unreachable says whether err means that no server answered at all.
+func unreachable(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && errors.Is(err, client.ErrUnavailable) && e.Reason() == ""
+}
+
+func askServer(ctx context.Context, operator client.Config, csr []byte, uri string) (_ *server.Certificate, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := client.Dial(operator)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	resp, err := c.IssueCertificate(ctx, &signetv1.IssueCertificateRequest{Csr: csr, Uri: uri})
+	if err != nil {
+		return nil, err
+	}
+	return &server.Certificate{
+		DER: resp.GetCertificate(), CA: resp.GetCaCertificate(), Fingerprint: resp.GetFingerprint(), NotAfter: resp.GetExpireTime().AsTime(),
+	}, nil
+}

@@ -1,0 +1,120 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/server"
+)
+
+func (p *program) check() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "check --config FILE",
+		Short: "Say whether a server would start with this config",
+		Long: `Look at the config and all that it names, and say everything that would keep a server from starting. Nothing is written. While a
+server has the vault open, the vault itself is not looked into.`,
+		Example: "  signetd check --config vault/signetd.yaml",
+		Args:    cli.Args(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			p.warnCertificate(conf)
+			sc, err := p.open(conf)
+			if errors.Is(err, errInUse) {
+				fmt.Fprintf(p.Stdout, "%s: ok; a running server has the vault open, so only config and KEKs were looked at\n", file)
+				return nil
+			}
+			if err != nil {
+				return todo(err)
+			}
+			sc.Logger = discard()
+			if err := server.Check(c.Context(), sc); err != nil {
+				return todo(err)
+			}
+			fmt.Fprintf(p.Stdout, "%s: ok\n", file)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
+	required(cmd, "config")
+	return cmd
+}
+
+// warnCertificate says when the server's certificate soon ends. What is wrong with it otherwise, Check says.
+func (p *program) warnCertificate(conf *config) {
+	pair, err := tls.LoadX509KeyPair(conf.TLS.Certificate, conf.TLS.Key)
+	if err != nil {
+		return
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		return
+	}
+	if left := leaf.NotAfter.Sub(p.Now()); left < 30*24*time.Hour {
+		fmt.Fprintf(p.Stderr, "signetd: the server's certificate ends %s\n", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+}
+
+func (p *program) fsck() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:     "fsck --config FILE",
+		Short:   "Read the whole vault and name every damage",
+		Long:    "Open every record of the store and verify the whole audit log. Nothing is written. No server may have the vault open.",
+		Example: "  signetd fsck --config vault/signetd.yaml\n  signetd fsck --config vault/signetd.yaml -o json",
+		Args:    cli.Args(),
+	}
+	format := cli.Format(cmd, "text", "json")
+	cmd.RunE = func(c *cobra.Command, _ []string) error {
+		conf, err := loadConfig(file)
+		if err != nil {
+			return err
+		}
+		sc, err := p.open(conf)
+		if err != nil {
+			return todo(err)
+		}
+		sc.Logger = discard()
+		report, err := server.Fsck(c.Context(), sc)
+		if err != nil {
+			return todo(err)
+		}
+		if err := p.printReport(report, *format); err != nil {
+			return err
+		}
+		if n := len(report.Damages); n > 0 {
+			return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("%d damages found", n), Todo: "what is damaged is refused by name and the rest works on; restore the files to get it back"}
+		}
+		return nil
+	}
+	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
+	required(cmd, "config")
+	return cmd
+}
+
+func (p *program) printReport(r server.Report, format string) error {
+	if format == "json" {
+		return cli.JSON(p.Stdout, struct {
+			VaultID string   `json:"vaultId"`
+			Keys    int      `json:"keys"`
+			Entries int64    `json:"entries"`
+			Damages []string `json:"damages"`
+		}{r.VaultID, r.Keys, r.Entries, append([]string{}, r.Damages...)})
+	}
+	for _, d := range r.Damages {
+		fmt.Fprintln(p.Stdout, "damage:", d)
+	}
+	if len(r.Damages) == 0 {
+		fmt.Fprintf(p.Stdout, "vault %s: clean: %d keys, %d audit entries\n", r.VaultID, r.Keys, r.Entries)
+	}
+	return nil
+}

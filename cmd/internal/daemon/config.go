@@ -1,0 +1,198 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+)
+
+// config is signetd.yaml. Paths in it are relative to the file; load has made them absolute.
+type config struct {
+	// Listen is "host:port".
+	Listen string `yaml:"listen"`
+	// Node is this server's name among the vault's nodes, and part of its log's origin.
+	Node string `yaml:"node"`
+	// TrustDomain is the SPIFFE trust domain of the callers.
+	TrustDomain string `yaml:"trust_domain"`
+	// Operators are full SPIFFE ids that hold every administrative action.
+	Operators []string `yaml:"operators"`
+	// Store is the file of keys and policy, Log the directory of the audit log.
+	Store string `yaml:"store"`
+	Log   string `yaml:"log"`
+	// KEKs are URIs of the keys that wrap the root key, such as file:kek; each alone opens the vault.
+	KEKs []string `yaml:"keks"`
+	TLS  tlsFiles `yaml:"tls"`
+	// LogMinFree is how much must be free where the log lies for minting to go on, such as 64MiB.
+	LogMinFree size `yaml:"log_min_free,omitempty"`
+	// Logging is what the program says of itself on standard error; the audit log is another thing and has no switch.
+	Logging logging `yaml:"logging,omitempty"`
+
+	dir string // of the file
+}
+
+// tlsFiles are PEM files; they are read again when they change.
+type tlsFiles struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	// ClientCA certifies callers.
+	ClientCA string `yaml:"client_ca"`
+}
+
+type logging struct {
+	// Format is text or json, Level debug, info, warn or error.
+	Format string `yaml:"format,omitempty"`
+	Level  string `yaml:"level,omitempty"`
+}
+
+// maxConfigSize bounds a signetd.yaml; real ones have a few hundred bytes.
+const maxConfigSize = 1 << 20
+
+// loadConfig reads and validates a signetd.yaml; nothing that it names is opened yet.
+func loadConfig(path string) (*config, error) {
+	if path == "" {
+		return nil, cli.Malformedf("signetd init makes one: signetd init --dir D, then --config D/signetd.yaml", "--config is needed")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &cli.Failure{Code: cli.Malformed, Err: fmt.Errorf("reading the config: %w", err), Todo: "signetd init --dir D makes a vault with one, D/signetd.yaml"}
+	}
+	defer f.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize))
+	if err != nil {
+		return nil, fmt.Errorf("reading the config: %w", err)
+	}
+	c := &config{}
+	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(c); err != nil {
+		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free and logging: {format, level}", "%s:%s", path, yamlProblem(err))
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("finding the config's directory: %w", err)
+	}
+	c.dir = filepath.Dir(abs)
+	if err := c.validate(); err != nil {
+		return nil, cli.Malformedf("", "%s: %w", path, err)
+	}
+	for _, p := range []*string{&c.Store, &c.Log, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA} {
+		if !filepath.IsAbs(*p) {
+			*p = filepath.Join(c.dir, *p)
+		}
+	}
+	return c, nil
+}
+
+// unknownKey is what may be repeated of a config: a word that could be a key of ours.
+var unknownKey = regexp.MustCompile(`^unknown field "([a-z][a-z_]{0,31})"$`)
+
+// yamlProblem says where and what, without the source that go-yaml would quote: somebody will point it at a .p8.
+func yamlProblem(err error) string {
+	if errors.Is(err, io.EOF) {
+		return " is empty"
+	}
+	ye, ok := errors.AsType[yaml.Error](err)
+	if !ok || ye.GetToken() == nil {
+		return " is not valid YAML"
+	}
+	pos := ye.GetToken().Position
+	what := "is not as a config should be here"
+	if m := unknownKey.FindStringSubmatch(ye.GetMessage()); m != nil {
+		what = "unknown key " + m[1]
+	}
+	return fmt.Sprintf("%d:%d: %s", pos.Line, pos.Column, what)
+}
+
+// validate says everything that is wrong with the values, without looking at what they name.
+func (c *config) validate() error {
+	var errs []error
+	for _, f := range []struct{ key, value string }{
+		{"node", c.Node}, {"trust_domain", c.TrustDomain}, {"store", c.Store}, {"log", c.Log},
+		{"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
+	} {
+		if f.value == "" {
+			errs = append(errs, fmt.Errorf("%s is missing", f.key))
+		}
+	}
+	if err := validListen(c.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("listen: %w", err))
+	}
+	if len(c.KEKs) == 0 {
+		errs = append(errs, errors.New("keks: at least one is needed, such as file:kek"))
+	}
+	if len(c.Operators) == 0 {
+		errs = append(errs, errors.New("operators: at least one SPIFFE id is needed, or nobody can administer the vault"))
+	}
+	if _, err := c.Logging.handler(io.Discard); err != nil {
+		errs = append(errs, fmt.Errorf("logging: %w", err))
+	}
+	if c.LogMinFree < 0 {
+		errs = append(errs, errors.New("log_min_free is negative"))
+	}
+	return errors.Join(errs...)
+}
+
+func validListen(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New(`is not "host:port", such as 127.0.0.1:7443`)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return errors.New("the port is a number from 1 to 65535")
+	}
+	return nil
+}
+
+func (l logging) handler(w io.Writer) (slog.Handler, error) {
+	o := &slog.HandlerOptions{}
+	switch l.Level {
+	case "debug":
+		o.Level = slog.LevelDebug
+	case "", "info":
+		o.Level = slog.LevelInfo
+	case "warn":
+		o.Level = slog.LevelWarn
+	case "error":
+		o.Level = slog.LevelError
+	default:
+		return nil, errors.New("level is debug, info, warn or error")
+	}
+	switch l.Format {
+	case "", "text":
+		return slog.NewTextHandler(w, o), nil
+	case "json":
+		return slog.NewJSONHandler(w, o), nil
+	default:
+		return nil, errors.New("format is text or json")
+	}
+}
+
+// size is a number of bytes, written as 4096 or 64MiB.
+type size int64
+
+// UnmarshalYAML reads a number with an optional unit.
+func (s *size) UnmarshalYAML(data []byte) error {
+	text := strings.Trim(strings.TrimSpace(string(data)), `"'`)
+	unit := int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if number, ok := strings.CutSuffix(text, suffix); ok {
+			text, unit = strings.TrimSpace(number), n
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > (1<<62)/unit {
+		return errors.New("not a size")
+	}
+	*s = size(n * unit)
+	return nil
+}

@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/server"
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/boltstore"
+	"github.com/p8signet/signet/store/envelope"
+	"github.com/p8signet/signet/store/kek"
+)
+
+// errInUse is a vault that another process has open.
+var errInUse = errors.New("another process has the vault open")
+
+// open opens what the config names and answers what server wants; the server then closes the backend. It creates nothing.
+func (p *program) open(c *config) (server.Config, error) {
+	handler, err := c.Logging.handler(p.Stderr)
+	if err != nil {
+		return server.Config{}, err
+	}
+	logger := slog.New(handler)
+	if st, err := os.Stat(c.Log); err != nil {
+		return server.Config{}, fmt.Errorf("the audit log: %w", err)
+	} else if !st.IsDir() {
+		return server.Config{}, fmt.Errorf("the audit log: %s is not a directory", c.Log)
+	}
+	keks, err := openKEKs(c)
+	if err != nil {
+		return server.Config{}, err
+	}
+	backend, err := boltstore.Open(c.Store, boltstore.Options{Logger: logger})
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		return server.Config{}, fmt.Errorf("%w: %w", errInUse, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return server.Config{}, fmt.Errorf("opening the store: %w (signetd never creates one but by init: bring the file back, or restore a backup)", err)
+	case err != nil:
+		return server.Config{}, fmt.Errorf("opening the store: %w", err)
+	}
+	return server.Config{
+		Backend:     backend,
+		KEKs:        keks,
+		LogDir:      c.Log,
+		Node:        c.Node,
+		Operators:   c.Operators,
+		TrustDomain: c.TrustDomain,
+		TLS:         server.TLSConfig{CertFile: c.TLS.Certificate, KeyFile: c.TLS.Key, ClientCAFile: c.TLS.ClientCA},
+		MinFree:     int64(c.LogMinFree),
+		Version:     p.Version,
+		Now:         p.Now,
+		Logger:      logger,
+	}, nil
+}
+
+func openKEKs(c *config) ([]envelope.KEK, error) {
+	var keks []envelope.KEK
+	for i, uri := range c.KEKs {
+		k, err := kek.Open(uri, c.dir)
+		if err != nil {
+			return nil, fmt.Errorf("keks[%d]: %w", i, err)
+		}
+		keks = append(keks, k)
+	}
+	return keks, nil
+}
+
+// todo adds what to do to what may go wrong when a vault is opened.
+func todo(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errInUse):
+		return &cli.Failure{Code: cli.Conflict, Err: err, Todo: "one process has a vault open at a time: stop the other signetd, or leave it"}
+	case errors.Is(err, store.ErrWrongKEK):
+		return &cli.Failure{Err: err, Todo: "bring back the KEK with which this store was made; keks in the config names where it is looked for"}
+	case errors.Is(err, store.ErrDamaged):
+		return &cli.Failure{Err: err, Todo: "something changed the files from outside: restore them, and see what signetd fsck says"}
+	}
+	return err
+}
+
+// discard is a logger for commands whose own output is all there is to say.
+func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
