@@ -1,8 +1,13 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
@@ -12,7 +17,7 @@ import (
 // Config says what a Server serves and how. New, Check, Fsck and IssueCertificate take it; nothing in it is
 // changed after that, and nothing is opened before all of it has been looked at.
 type Config struct {
-	// Backend is where the store lies. The server closes it on Shutdown, and also when New fails.
+	// Backend is where the store lies. It stays its opener's, to be closed after Shutdown.
 	Backend store.Backend
 	// KEKs wrap the root key; each alone opens the store.
 	KEKs []envelope.KEK
@@ -59,4 +64,127 @@ type Limits struct {
 	ConnectionAge time.Duration
 	// ReloadInterval is how often the TLS files are looked at; 5 s when 0.
 	ReloadInterval time.Duration
+}
+
+// defaultLimits are the limits of a config that says none.
+var defaultLimits = Limits{
+	Deadline:       30 * time.Second,
+	RequestSize:    3 << 19, // 1.5 MiB: a policy of 1 MiB and its frame
+	Streams:        256,
+	ConnectionAge:  time.Hour,
+	ReloadInterval: 5 * time.Second,
+}
+
+func (l Limits) withDefaults() Limits {
+	d := defaultLimits
+	if l.Deadline == 0 {
+		l.Deadline = d.Deadline
+	}
+	if l.RequestSize == 0 {
+		l.RequestSize = d.RequestSize
+	}
+	if l.Streams == 0 {
+		l.Streams = d.Streams
+	}
+	if l.ConnectionAge == 0 {
+		l.ConnectionAge = d.ConnectionAge
+	}
+	if l.ReloadInterval == 0 {
+		l.ReloadInterval = d.ReloadInterval
+	}
+	return l
+}
+
+func (l Limits) validate() error {
+	var errs []error
+	if l.Deadline < 0 || l.Deadline > defaultLimits.Deadline {
+		errs = append(errs, fmt.Errorf("deadline %s: want more than 0 and at most %s", l.Deadline, defaultLimits.Deadline))
+	}
+	if l.RequestSize < 0 {
+		errs = append(errs, fmt.Errorf("request size %d: want more than 0", l.RequestSize))
+	}
+	if l.ConnectionAge < 0 || l.ConnectionAge > defaultLimits.ConnectionAge {
+		errs = append(errs, fmt.Errorf("connection age %s: want more than 0 and at most %s", l.ConnectionAge, defaultLimits.ConnectionAge))
+	}
+	if l.ReloadInterval < 0 {
+		errs = append(errs, fmt.Errorf("reload interval %s: want more than 0", l.ReloadInterval))
+	}
+	return errors.Join(errs...)
+}
+
+// validateVault says everything that is wrong with what opens the vault.
+func (c *Config) validateVault() error {
+	var errs []error
+	if c.Backend == nil {
+		errs = append(errs, errors.New("no store backend"))
+	}
+	if len(c.KEKs) == 0 {
+		errs = append(errs, errors.New("no KEK: nothing could open the store"))
+	}
+	return errors.Join(append(errs, c.validateValues())...)
+}
+
+// validateValues looks at what can be looked at without opening anything.
+func (c *Config) validateValues() error {
+	var errs []error
+	if c.LogFS == nil {
+		if err := checkDirectory(c.LogDir); err != nil {
+			errs = append(errs, fmt.Errorf("log directory: %w", err))
+		}
+	}
+	if c.Node == "" {
+		errs = append(errs, errors.New("no node name"))
+	}
+	if c.Now == nil {
+		errs = append(errs, errors.New("no clock"))
+	}
+	if c.MinFree < 0 {
+		errs = append(errs, fmt.Errorf("free space to keep is %d: want 0 or more", c.MinFree))
+	}
+	domain, err := spiffeid.TrustDomainFromString(c.TrustDomain)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("trust domain %q: %w", c.TrustDomain, err))
+	}
+	for _, o := range c.Operators {
+		id, err := spiffeid.FromString(o)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("operator %q: %w", o, err))
+		case id.Path() == "":
+			errs = append(errs, fmt.Errorf("operator %q: the SPIFFE id has no path, so no certificate can have it", o))
+		case !domain.IsZero() && !id.MemberOf(domain):
+			errs = append(errs, fmt.Errorf("operator %q is not of the trust domain %q, so no certificate can have that id", o, c.TrustDomain))
+		}
+	}
+	return errors.Join(append(errs, c.Limits.validate())...)
+}
+
+func checkDirectory(path string) error {
+	if path == "" {
+		return errors.New("none is named")
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", path)
+	}
+	return nil
+}
+
+// logFS is where the segments lie.
+func (c *Config) logFS() audit.FS {
+	if c.LogFS != nil {
+		return c.LogFS
+	}
+	return audit.DirFS(c.LogDir)
+}
+
+// logger is never nil.
+func (c *Config) logger() *slog.Logger {
+	if c.Logger != nil {
+		return c.Logger
+	}
+	return slog.Default()
 }

@@ -2,9 +2,16 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/p8signet/signet/server/internal/authority"
+	"github.com/p8signet/signet/server/policy"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
 	"github.com/p8signet/signet/store/envelope"
@@ -12,8 +19,7 @@ import (
 
 // InitConfig says what vault to create.
 type InitConfig struct {
-	// Backend, KEKs, LogDir, LogFS, Node, TrustDomain, Now and Logger are as in Config. The backend must be
-	// empty; Init does not close it.
+	// Backend, KEKs, LogDir, LogFS, Node, TrustDomain, Now and Logger are as in Config. The backend must be empty.
 	Backend     store.Backend
 	KEKs        []envelope.KEK
 	LogDir      string
@@ -45,7 +51,29 @@ type Initialized struct {
 
 // Init creates a vault: the store with its log key and CA, the log with its first entries. On an error the
 // backend may hold a whole vault already, so callers create it in a directory that they rename when Init returned.
-func Init(ctx context.Context, cfg InitConfig) (*Initialized, error) { panic("being written") }
+func Init(ctx context.Context, cfg InitConfig) (*Initialized, error) {
+	// What Config says of these values holds here too.
+	as := Config{
+		Backend: cfg.Backend, KEKs: cfg.KEKs, LogDir: cfg.LogDir, LogFS: cfg.LogFS, Node: cfg.Node,
+		TrustDomain: cfg.TrustDomain, Operators: []string{cfg.Operator}, Now: cfg.Now, Logger: cfg.Logger,
+	}
+	err := as.validateVault()
+	if len(cfg.Hosts) == 0 {
+		err = errors.Join(err, errors.New("no host for the server's certificate"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("new vault: %w", err)
+	}
+	made, err := authority.Init(ctx, authority.InitConfig{
+		Backend: cfg.Backend, KEKs: cfg.KEKs, LogFS: as.logFS(), Node: cfg.Node,
+		TrustDomain: cfg.TrustDomain, Operator: cfg.Operator, Hosts: cfg.Hosts, Now: cfg.Now, Logger: as.logger(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating the vault: %w", err)
+	}
+	v := Initialized(*made)
+	return &v, nil
+}
 
 // CertificateRequest asks for a caller's certificate.
 type CertificateRequest struct {
@@ -68,7 +96,26 @@ type Certificate struct {
 }
 
 // IssueCertificate signs a certificate in a vault that no server has open (the backend's lock sees to that), in the
-// name of the operator whose full id is by. It is recorded before it is returned. It closes cfg.Backend; cfg.TLS may be empty.
+// name of the operator whose full id is by: whoever can open the vault's files could do so anyway. It is recorded
+// before it is returned. cfg.TLS may be empty.
 func IssueCertificate(ctx context.Context, cfg Config, by string, req CertificateRequest) (*Certificate, error) {
-	panic("being written")
+	if err := cfg.validateVault(); err != nil {
+		return nil, fmt.Errorf("server config: %w", err)
+	}
+	if !slices.Contains(cfg.Operators, by) {
+		return nil, fmt.Errorf("%q is not an operator of this vault", by)
+	}
+	core, err := openCore(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	operator := policy.Principal{Kind: policy.PrincipalMTLS, ID: by, Peer: "local, no server running"}
+	issued, err := core.System.IssueCertificate(ctx, operator, authority.CertificateRequest{
+		Request: authority.Request{ID: uuid.Must(uuid.NewV7()).String()}, CSR: req.CSR, URI: req.URI, TTL: req.TTL,
+	})
+	if err := errors.Join(err, core.Close()); err != nil {
+		return nil, err
+	}
+	c := Certificate(issued)
+	return &c, nil
 }

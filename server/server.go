@@ -1,39 +1,172 @@
-// Package server is Signet's gRPC surface.
+// Package server is Signet's gRPC surface: the listener, who may reach which method, what an error looks like from
+// outside, and handlers that translate between the wire and the core.
+//
+// Trust: everything that a connection brings is hostile. The guard (guard.go) finds out who is calling before it reads
+// a request, holds the method table and refuses what is not of the protocol; package authn judges certificates; the
+// core (server/internal/authority) decides and records. A handler only translates: it has no way to a key, an entry or
+// a decision but the core's methods, whose second argument is the principal.
+//
+// Concurrency: a Server's methods may be called concurrently, Shutdown once or often.
+//
+// Crash: a Server keeps nothing of its own. What lasts is the store's and the log's, and New puts right what a crash
+// has left there.
 package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"net"
+	"sync"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/authn"
+	"github.com/p8signet/signet/server/internal/authority"
+	"github.com/p8signet/signet/store"
 )
 
 // Server serves one vault.
-type Server struct{}
+type Server struct {
+	limits    Limits
+	logger    *slog.Logger
+	auth      *authn.Authenticator
+	core      *authority.Authority
+	grpc      *grpc.Server
+	health    *health.Server
+	validator protovalidate.Validator
 
-// New opens the vault that cfg names and makes it ready to serve.
-func New(ctx context.Context, cfg Config) (*Server, error) { panic("being written") }
+	background context.Context // ends when Shutdown begins
+	stop       context.CancelFunc
+	running    sync.WaitGroup // what runs in the background
 
-// Serve answers calls on l until Shutdown; it closes l.
-func (s *Server) Serve(l net.Listener) error { panic("being written") }
-
-// Ready says why the server cannot mint now, or nil.
-func (s *Server) Ready() error { panic("being written") }
-
-// Shutdown stops accepting, waits for calls under way until ctx ends, then closes the log and the store.
-func (s *Server) Shutdown(ctx context.Context) error { panic("being written") }
-
-// Check says everything that is wrong with cfg, without writing anything. It closes cfg.Backend.
-func Check(ctx context.Context, cfg Config) error { panic("being written") }
-
-// Report is what Fsck found.
-type Report struct {
-	// VaultID is the vault's id.
-	VaultID string
-	// Keys and Entries are how many there are.
-	Keys    int
-	Entries int64
-	// Damages names everything that is wrong, one sentence each; empty when nothing is.
-	Damages []string
+	shutdown    sync.Once
+	shutdownErr error
 }
 
-// Fsck reads the whole vault and writes nothing.
-func Fsck(ctx context.Context, cfg Config) (Report, error) { panic("being written") }
+// New opens the vault that cfg names and makes it ready to serve. It opens nothing unless all of cfg is good. A gap in
+// the record is not an error: the server serves, and mints nothing until an operator has acknowledged it.
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	if err := cfg.validateVault(); err != nil {
+		return nil, fmt.Errorf("server config: %w", err)
+	}
+	auth, err := newAuthenticator(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		limits: cfg.Limits.withDefaults(),
+		logger: cfg.logger(),
+		auth:   auth,
+		health: health.NewServer(),
+	}
+	s.grpc = grpc.NewServer(s.options()...)
+	if s.core, err = openCore(ctx, cfg); err != nil {
+		return nil, err
+	}
+	s.register(&signetv1.TokenService_ServiceDesc, &tokenService{core: s.core.Tokens})
+	s.register(&signetv1.KeyService_ServiceDesc, &keyService{core: s.core.Keys})
+	s.register(&signetv1.PolicyService_ServiceDesc, &policyService{core: s.core.Policies})
+	s.register(&signetv1.AuditService_ServiceDesc, &auditService{core: s.core.Log})
+	s.register(&signetv1.SystemService_ServiceDesc, &systemService{core: s.core.System, version: cfg.Version})
+	s.register(&grpc_health_v1.Health_ServiceDesc, s.health)
+	if s.validator, err = newValidator(s.grpc.GetServiceInfo()); err != nil {
+		return nil, errors.Join(err, s.core.Close())
+	}
+
+	s.background, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.updateHealth()
+	s.running.Go(s.watchHealth)
+	s.running.Go(func() { s.auth.Watch(s.background, s.limits.ReloadInterval) })
+	return s, nil
+}
+
+// options are what gRPC itself holds callers to.
+func (s *Server) options() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(s.auth.Credentials()),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(s.limits.RequestSize),
+		grpc.MaxConcurrentStreams(s.limits.Streams),
+		grpc.ConnectionTimeout(10 * time.Second), // of the handshake
+		grpc.MaxHeaderListSize(16 << 10),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge:      s.limits.ConnectionAge,
+			MaxConnectionAgeGrace: s.limits.Deadline,
+			Time:                  2 * time.Minute,
+			Timeout:               20 * time.Second,
+		}),
+		// Shutdown closes log and store after the last handler, cut off or not.
+		grpc.WaitForHandlers(true),
+	}
+}
+
+func newAuthenticator(cfg Config) (*authn.Authenticator, error) {
+	return authn.New(authn.Config{
+		CertFile:     cfg.TLS.CertFile,
+		KeyFile:      cfg.TLS.KeyFile,
+		ClientCAFile: cfg.TLS.ClientCAFile,
+		TrustDomain:  cfg.TrustDomain,
+		Now:          cfg.Now,
+		Logger:       cfg.logger(),
+	})
+}
+
+// openCore opens store and log; the core closes both.
+func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
+	st, err := store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Now: cfg.Now, Logger: cfg.logger()})
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	return authority.Open(ctx, authority.Config{
+		Store:       st,
+		LogFS:       cfg.logFS(),
+		Node:        cfg.Node,
+		Operators:   cfg.Operators,
+		TrustDomain: cfg.TrustDomain,
+		MinFree:     cfg.MinFree,
+		Now:         cfg.Now,
+		Logger:      cfg.logger(),
+	})
+}
+
+// Serve answers calls on l until Shutdown, which makes it return nil. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	return s.grpc.Serve(l)
+}
+
+// Ready says why the server cannot mint now, or nil.
+func (s *Server) Ready() error { return s.core.System.Ready() }
+
+// Shutdown stops accepting calls, waits for those under way until ctx ends, then cuts them off, and closes the log and
+// the store when the last one has returned. The error says whether calls were cut off, and what did not close.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.shutdown.Do(func() {
+		s.health.Shutdown()
+		s.stop()
+		drained := make(chan struct{})
+		go func() {
+			defer close(drained)
+			s.grpc.GracefulStop()
+		}()
+		var cut error
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			cut = fmt.Errorf("calls under way were cut off: %w", context.Cause(ctx))
+			s.grpc.Stop()
+			<-drained
+		}
+		s.running.Wait()
+		s.shutdownErr = errors.Join(cut, s.core.Close())
+	})
+	return s.shutdownErr
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/internal/authority"
+)
+
+// auditService translates; the core's Log does the work.
+type auditService struct {
+	signetv1.UnimplementedAuditServiceServer
+	core *authority.Log
+}
+
+func (a *auditService) ListEntries(ctx context.Context, req *signetv1.ListEntriesRequest) (*signetv1.ListEntriesResponse, error) {
+	who, request := caller(ctx)
+	f := req.GetFilter()
+	ask := authority.EntriesRequest{
+		Request:     request,
+		OldestFirst: req.GetOrder() == signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST,
+		Limit:       pageSize(req.GetPageSize()),
+		PageToken:   req.GetPageToken(),
+	}
+	if f != nil {
+		ask.Filter = authority.Filter{
+			Key: f.GetKey(), Principal: f.GetPrincipal(), Action: f.GetAction(), Outcome: f.GetOutcome(), Log: f.GetLog(), Index: f.Index,
+		}
+		if f.GetSince() != nil {
+			if f.GetSince().CheckValid() != nil {
+				return nil, malformed("filter.since", "not a time")
+			}
+			ask.Filter.Since = f.GetSince().AsTime()
+		}
+	}
+	found, err := a.core.Entries(ctx, who, ask)
+	if err != nil {
+		return nil, err
+	}
+	page := &signetv1.ListEntriesResponse{Entries: make([]*signetv1.StoredEntry, len(found.Entries)), NextPageToken: found.NextPageToken}
+	for i, e := range found.Entries {
+		page.Entries[i] = &signetv1.StoredEntry{Origin: e.Origin, Index: e.Index, Line: e.Line}
+	}
+	return page, nil
+}
+
+func (a *auditService) GetCheckpoint(ctx context.Context, req *signetv1.GetCheckpointRequest) (*signetv1.Checkpoint, error) {
+	who, request := caller(ctx)
+	note, err := a.core.Checkpoint(ctx, who, authority.CheckpointRequest{Request: request, Log: req.GetLog()})
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.Checkpoint{Note: note}, nil
+}
+
+func (a *auditService) ProveInclusion(ctx context.Context, req *signetv1.ProveInclusionRequest) (*signetv1.ProveInclusionResponse, error) {
+	who, request := caller(ctx)
+	ask := authority.InclusionRequest{Request: request, Log: req.GetLog(), Index: req.GetIndex()}
+	if copy(ask.Leaf[:], req.GetLeafHash()) != len(auditlog.Hash{}) {
+		return nil, malformed("leaf_hash", "not a SHA-256")
+	}
+	proof, err := a.core.ProveInclusion(ctx, who, ask)
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.ProveInclusionResponse{Proof: proof}, nil
+}
+
+func (a *auditService) ProveConsistency(ctx context.Context, req *signetv1.ProveConsistencyRequest) (*signetv1.ProveConsistencyResponse, error) {
+	who, request := caller(ctx)
+	proof, err := a.core.ProveConsistency(ctx, who, authority.ConsistencyRequest{Request: request, Checkpoint: req.GetCheckpoint()})
+	if err != nil {
+		return nil, err
+	}
+	answer := &signetv1.ProveConsistencyResponse{Checkpoint: proof.Checkpoint, Hashes: make([][]byte, len(proof.Hashes))}
+	for i := range proof.Hashes {
+		answer.Hashes[i] = proof.Hashes[i][:]
+	}
+	return answer, nil
+}

@@ -1,0 +1,47 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/p8signet/signet/store"
+)
+
+// Check says everything that is wrong with cfg, and writes nothing. With a Backend it also opens the store, which
+// proves that a KEK fits and that the root is ours; without one it looks at the config alone, so that it can be asked
+// while the server runs.
+func Check(ctx context.Context, cfg Config) error {
+	errs := []error{cfg.validateValues()}
+	if cfg.Now != nil {
+		_, err := newAuthenticator(cfg)
+		errs = append(errs, err)
+	}
+	if cfg.Backend != nil {
+		if len(cfg.KEKs) == 0 {
+			errs = append(errs, errors.New("no KEK: nothing could open the store"))
+		}
+	}
+	if err := errors.Join(errs...); err != nil || cfg.Backend == nil {
+		return err
+	}
+	st, err := store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Now: cfg.Now, Logger: cfg.logger()})
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	return st.Close()
+}
+
+// Report is what Fsck found.
+type Report struct {
+	// VaultID is the vault's id.
+	VaultID string
+	// Keys and Entries are how many there are.
+	Keys    int
+	Entries int64
+	// Damages names everything that is wrong, one sentence each; empty when nothing is.
+	Damages []string
+}
+
+// Fsck reads the whole vault and writes nothing.
+func Fsck(ctx context.Context, cfg Config) (Report, error) { panic("being written") }

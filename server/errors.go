@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/p8signet/signet/server/authn"
+	"github.com/p8signet/signet/server/internal/authority"
+	"github.com/p8signet/signet/server/policy"
+)
+
+// errorDomain is the ErrorInfo domain of every reason.
+const errorDomain = "signet"
+
+// The reasons that the core does not know.
+const (
+	reasonUnauthenticated authority.Reason = "UNAUTHENTICATED"
+	reasonDeadline        authority.Reason = "DEADLINE_EXCEEDED"
+	reasonCanceled        authority.Reason = "CANCELED"
+)
+
+// codeOf is the error table: the core's kinds and gRPC's codes.
+var codeOf = []struct {
+	kind error
+	code codes.Code
+}{
+	{authority.ErrDenied, codes.PermissionDenied},
+	{authority.ErrMalformed, codes.InvalidArgument},
+	{authority.ErrNotFound, codes.NotFound},
+	{authority.ErrExists, codes.AlreadyExists},
+	{authority.ErrConflict, codes.Aborted},
+	{authority.ErrPrecondition, codes.FailedPrecondition},
+	{authority.ErrRateLimited, codes.ResourceExhausted},
+	{authority.ErrUnavailable, codes.Unavailable},
+}
+
+// badRequest is a request that breaks the protocol's rules.
+type badRequest struct {
+	violations []*errdetails.BadRequest_FieldViolation
+}
+
+// Error is the first violation.
+func (b *badRequest) Error() string {
+	v := b.violations[0]
+	if v.GetField() == "" {
+		return v.GetDescription()
+	}
+	return v.GetField() + ": " + v.GetDescription()
+}
+
+// malformed is a badRequest of one field; of the whole request when field is empty. The text never repeats a value.
+func malformed(field, format string, args ...any) error {
+	return &badRequest{[]*errdetails.BadRequest_FieldViolation{{Field: field, Description: fmt.Sprintf(format, args...)}}}
+}
+
+// transportError is gRPC's own failure to receive a request; it has been answered already.
+type transportError struct{ error }
+
+// Unwrap is gRPC's error.
+func (t transportError) Unwrap() error { return t.error }
+
+// publicError is what the caller gets for err: a code, a stable reason, and a text of ours. Whatever is not known to
+// be fit for callers is logged and answered as an internal error.
+func (s *Server) publicError(ctx context.Context, c *call, err error) error {
+	var (
+		transport transportError
+		failure   authn.Failure
+		bad       *badRequest
+		refused   *authority.Error
+	)
+	switch {
+	case errors.As(err, &transport):
+		return transport.error
+	case errors.As(err, &failure):
+		return answer(codes.Unauthenticated, reasonUnauthenticated, "a valid client certificate is required")
+	case errors.As(err, &bad):
+		return answer(codes.InvalidArgument, authority.ReasonMalformed, bad.Error(), &errdetails.BadRequest{FieldViolations: bounded(bad.violations)})
+	case errors.As(err, &refused):
+		for _, row := range codeOf {
+			if errors.Is(refused, row.kind) {
+				if row.code == codes.Unavailable {
+					s.logger.WarnContext(ctx, "a call failed", "method", c.method, "request", c.id, "reason", refused.Reason, "cause", errors.Unwrap(refused))
+				}
+				return answer(row.code, refused.Reason, refused.Public, details(refused)...)
+			}
+		}
+	case errors.Is(err, context.DeadlineExceeded):
+		return answer(codes.DeadlineExceeded, reasonDeadline, "the call took too long; whether it had an effect is in the audit log")
+	case errors.Is(err, context.Canceled):
+		return answer(codes.Canceled, reasonCanceled, "the call was cancelled; whether it had an effect is in the audit log")
+	}
+	s.logger.ErrorContext(ctx, "internal error", "method", c.method, "request", c.id, "error", causes(err))
+	return answer(codes.Internal, authority.ReasonInternal, "internal error; the server's log knows more under request "+c.id)
+}
+
+// causes is what the server's own log says of an error: an *authority.Error prints only its public text.
+func causes(err error) error {
+	var refused *authority.Error
+	if errors.As(err, &refused) && errors.Unwrap(refused) != nil {
+		return fmt.Errorf("%w: %w", err, errors.Unwrap(refused))
+	}
+	return err
+}
+
+// details are what a caller can act on beyond the reason.
+func details(e *authority.Error) []protoadapt.MessageV1 {
+	var all []protoadapt.MessageV1
+	if e.RetryAfter > 0 {
+		all = append(all, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter.Round(time.Millisecond))})
+	}
+	var p *policy.Error
+	if errors.As(e, &p) {
+		violations := make([]*errdetails.BadRequest_FieldViolation, len(p.Problems))
+		for i, problem := range p.Problems {
+			violations[i] = &errdetails.BadRequest_FieldViolation{Field: "document", Description: problem.String()}
+		}
+		all = append(all, &errdetails.BadRequest{FieldViolations: bounded(violations)})
+	}
+	return all
+}
+
+// bounded keeps a status small enough for every client's limit on headers, which is 8 KB for some.
+func bounded(violations []*errdetails.BadRequest_FieldViolation) []*errdetails.BadRequest_FieldViolation {
+	size := 0
+	for i, v := range violations {
+		if size += len(v.GetField()) + len(v.GetDescription()) + 8; size > 4096 && i > 0 {
+			rest := &errdetails.BadRequest_FieldViolation{Description: fmt.Sprintf("and %d more", len(violations)-i)}
+			return append(violations[:i:i], rest)
+		}
+	}
+	return violations
+}
+
+// answer is a status with ErrorInfo.
+func answer(code codes.Code, reason authority.Reason, text string, more ...protoadapt.MessageV1) error {
+	st := status.New(code, text)
+	all := append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Domain: errorDomain, Reason: string(reason)}}, more...)
+	// WithDetails fails only for codes.OK or a message that does not marshal; the bare status is still true.
+	if detailed, err := st.WithDetails(all...); err == nil {
+		st = detailed
+	}
+	return st.Err()
+}

@@ -1,0 +1,161 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/p8signet/signet/server/internal/authority"
+	"github.com/p8signet/signet/server/policy"
+)
+
+// requestIDHeader is the metadata key under which every answer names its request.
+const requestIDHeader = "signet-request-id"
+
+// call is what is known of a call before its request is read.
+type call struct {
+	method    string
+	id        string
+	principal policy.Principal
+}
+
+// callKey is the one context key of this package.
+type callKey struct{}
+
+// caller is where the principal leaves the context: handlers hand it to the core as an argument. Without a guard
+// there is nobody, who is denied everything.
+func caller(ctx context.Context) (policy.Principal, authority.Request) {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return policy.Principal{}, authority.Request{}
+	}
+	return c.principal, authority.Request{ID: c.id}
+}
+
+// register adds a service whose every method goes through the guard. The guard wraps the handlers themselves instead
+// of being an interceptor, because gRPC decodes a request before it asks an interceptor: here nothing of an
+// unauthenticated caller's request is parsed, and a request that does not parse is answered like every other bad one.
+func (s *Server) register(desc *grpc.ServiceDesc, impl any) {
+	guarded := *desc
+	guarded.Methods = make([]grpc.MethodDesc, len(desc.Methods))
+	for i, m := range desc.Methods {
+		guarded.Methods[i] = grpc.MethodDesc{
+			MethodName: m.MethodName,
+			Handler:    s.guardUnary("/"+desc.ServiceName+"/"+m.MethodName, m.Handler),
+		}
+	}
+	guarded.Streams = make([]grpc.StreamDesc, len(desc.Streams))
+	for i, m := range desc.Streams {
+		guarded.Streams[i] = m
+		guarded.Streams[i].Handler = s.guardStream("/"+desc.ServiceName+"/"+m.StreamName, m.Handler)
+	}
+	s.grpc.RegisterService(&guarded, impl)
+}
+
+func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodHandler {
+	rule, listed := methods[method]
+	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) {
+		c := newCall(method)
+		defer func() {
+			if err = s.settle(ctx, c, err, recover()); err != nil {
+				reply = nil
+			}
+		}()
+		// SetHeader fails only outside a call or after the headers have gone.
+		_ = grpc.SetHeader(ctx, metadata.MD{requestIDHeader: {c.id}})
+		if err := s.admit(ctx, c, rule, listed); err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, c), s.limits.Deadline)
+		defer cancel()
+		return next(srv, ctx, func(request any) error {
+			if err := decode(request); err != nil {
+				return transportError{err}
+			}
+			return s.checkRequest(request)
+		}, nil)
+	}
+}
+
+func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.StreamHandler {
+	rule, listed := methods[method]
+	return func(srv any, stream grpc.ServerStream) (err error) {
+		c := newCall(method)
+		ctx := stream.Context()
+		defer func() { err = s.settle(ctx, c, err, recover()) }()
+		_ = stream.SetHeader(metadata.MD{requestIDHeader: {c.id}})
+		if err := s.admit(ctx, c, rule, listed); err != nil {
+			return err
+		}
+		// A stream has no deadline: it lives as long as its connection, but not beyond a Shutdown, which waits for it.
+		ctx, cancel := context.WithCancel(context.WithValue(ctx, callKey{}, c))
+		defer cancel()
+		defer context.AfterFunc(s.background, cancel)()
+		return next(srv, &guardedStream{stream, ctx, s})
+	}
+}
+
+// guardedStream checks what a stream receives.
+type guardedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+	s   *Server
+}
+
+// Context is the guarded one.
+func (g *guardedStream) Context() context.Context { return g.ctx }
+
+// RecvMsg receives and checks a request.
+func (g *guardedStream) RecvMsg(m any) error {
+	if err := g.ServerStream.RecvMsg(m); err != nil {
+		return transportError{err}
+	}
+	return g.s.checkRequest(m)
+}
+
+func newCall(method string) *call {
+	return &call{method: method, id: uuid.Must(uuid.NewV7()).String()}
+}
+
+// admit answers whether the method may be entered at all, and finds out who is calling.
+func (s *Server) admit(ctx context.Context, c *call, r rule, listed bool) error {
+	if !listed {
+		return fmt.Errorf("method %s has no row in the method table", c.method)
+	}
+	if r.access == public {
+		return nil
+	}
+	from, ok := peer.FromContext(ctx)
+	if !ok {
+		return fmt.Errorf("call of %s without a peer", c.method)
+	}
+	p, err := s.auth.Authenticate(from.AuthInfo)
+	if err != nil {
+		s.core.Unauthenticated(from.Addr.String(), err.Error())
+		return err
+	}
+	c.principal = p
+	return nil
+}
+
+// settle turns the end of a call, a panic included, into the error that its caller gets.
+func (s *Server) settle(ctx context.Context, c *call, err error, panicked any) error {
+	if panicked != nil {
+		// The value may hold anything, a request's content too; only what the runtime itself says is safe.
+		err = fmt.Errorf("panic of type %T", panicked)
+		if r, ok := panicked.(runtime.Error); ok {
+			err = fmt.Errorf("panic: %w", r)
+		}
+		s.logger.ErrorContext(ctx, "a call panicked", "method", c.method, "request", c.id, "error", err, "stack", string(debug.Stack()))
+	}
+	if err == nil {
+		return nil
+	}
+	return s.publicError(ctx, c, err)
+}

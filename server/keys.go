@@ -1,0 +1,207 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+
+	"github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/apple"
+	"github.com/p8signet/signet/server/internal/authority"
+	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store"
+)
+
+// keyService translates; the core's Keys does the work.
+type keyService struct {
+	signetv1.UnimplementedKeyServiceServer
+	core *authority.Keys
+}
+
+func (k *keyService) GetRecipient(ctx context.Context, _ *signetv1.GetRecipientRequest) (*signetv1.Recipient, error) {
+	who, request := caller(ctx)
+	r, err := k.core.Recipient(ctx, who, request)
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.Recipient{Note: r.Note, Id: r.ID, ExpireTime: when(r.Expires)}, nil
+}
+
+func (k *keyService) ImportKey(ctx context.Context, req *signetv1.ImportKeyRequest) (*signetv1.ImportKeyResponse, error) {
+	who, request := caller(ctx)
+	name, err := policy.ParseKeyName(req.GetName())
+	if err != nil {
+		return nil, malformed("name", "%v", err)
+	}
+	facts, err := parseFacts(req.GetFacts())
+	if err != nil {
+		return nil, err
+	}
+	done, err := k.core.Import(ctx, who, authority.ImportRequest{Request: request, Name: name, Sealed: req.GetSealed(), Facts: facts})
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.ImportKeyResponse{Key: wireKey(done.Key), Version: int32(done.Version), Warnings: done.Warnings}, nil
+}
+
+// parseFacts leaves out what is not given: the sealed file may say it.
+func parseFacts(f *signetv1.KeyFacts) (apple.Facts, error) {
+	var facts apple.Facts
+	var err error
+	if f.GetKind() != "" {
+		if facts.Kind, err = apple.ParseKind(f.GetKind()); err != nil {
+			return facts, malformed("facts.kind", "%v", err)
+		}
+	}
+	if f.GetKeyId() != "" {
+		// An odd id is warned of by the core, which sees the sealed one too.
+		if facts.KeyID, _, err = apple.ParseKeyID(f.GetKeyId()); err != nil {
+			return facts, malformed("facts.key_id", "%v", err)
+		}
+	}
+	if f.GetIssuerId() != "" {
+		if facts.Issuer, err = apple.ParseIssuerID(f.GetIssuerId()); err != nil {
+			return facts, malformed("facts.issuer_id", "%v", err)
+		}
+	}
+	return facts, nil
+}
+
+func (k *keyService) ListKeys(ctx context.Context, req *signetv1.ListKeysRequest) (*signetv1.ListKeysResponse, error) {
+	who, request := caller(ctx)
+	ask := authority.ListKeysRequest{Request: request, Limit: pageSize(req.GetPageSize())}
+	if token := req.GetPageToken(); token != "" {
+		// The token is the last name of the page before, encoded so that nobody takes it for one.
+		last, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil {
+			return nil, errPageToken
+		}
+		if ask.After, err = policy.ParseKeyName(string(last)); err != nil {
+			return nil, errPageToken
+		}
+	}
+	keys, more, err := k.core.List(ctx, who, ask)
+	if err != nil {
+		return nil, err
+	}
+	page := &signetv1.ListKeysResponse{Keys: make([]*signetv1.Key, len(keys))}
+	for i, key := range keys {
+		page.Keys[i] = wireKey(key)
+	}
+	if more && len(keys) > 0 {
+		page.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(keys[len(keys)-1].Name))
+	}
+	return page, nil
+}
+
+func (k *keyService) GetKey(ctx context.Context, req *signetv1.GetKeyRequest) (*signetv1.Key, error) {
+	return changeKey(ctx, k.core.Get, req.GetName(), 0, "")
+}
+
+func (k *keyService) ActivateVersion(ctx context.Context, req *signetv1.ActivateVersionRequest) (*signetv1.Key, error) {
+	return changeKey(ctx, k.core.Activate, req.GetName(), req.GetVersion(), "")
+}
+
+func (k *keyService) DisableKey(ctx context.Context, req *signetv1.DisableKeyRequest) (*signetv1.Key, error) {
+	return changeKey(ctx, k.core.Disable, req.GetName(), 0, req.GetReason())
+}
+
+func (k *keyService) EnableKey(ctx context.Context, req *signetv1.EnableKeyRequest) (*signetv1.Key, error) {
+	return changeKey(ctx, k.core.Enable, req.GetName(), 0, req.GetReason())
+}
+
+func (k *keyService) RevokeKey(ctx context.Context, req *signetv1.RevokeKeyRequest) (*signetv1.RevokeKeyResponse, error) {
+	ask, who, err := keyRequest(ctx, req.GetName(), req.GetVersion(), req.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	key, exposure, err := k.core.Revoke(ctx, who, ask)
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.RevokeKeyResponse{Key: wireKey(key), Exposure: wireExposure(exposure)}, nil
+}
+
+// changeKey asks the core for something that is done to one key and answers it.
+func changeKey(ctx context.Context, do func(context.Context, policy.Principal, authority.KeyRequest) (authority.Key, error),
+	name string, version int32, reason string) (*signetv1.Key, error) {
+	ask, who, err := keyRequest(ctx, name, version, reason)
+	if err != nil {
+		return nil, err
+	}
+	key, err := do(ctx, who, ask)
+	if err != nil {
+		return nil, err
+	}
+	return wireKey(key), nil
+}
+
+func keyRequest(ctx context.Context, name string, version int32, reason string) (authority.KeyRequest, policy.Principal, error) {
+	who, request := caller(ctx)
+	parsed, err := policy.ParseKeyName(name)
+	if err != nil {
+		return authority.KeyRequest{}, who, malformed("name", "%v", err)
+	}
+	return authority.KeyRequest{Request: request, Name: parsed, Version: int(version), Reason: reason}, who, nil
+}
+
+var versionStates = map[store.State]signetv1.VersionState{
+	store.StatePending:          signetv1.VersionState_VERSION_STATE_PENDING,
+	store.StateActive:           signetv1.VersionState_VERSION_STATE_ACTIVE,
+	store.StateDisabled:         signetv1.VersionState_VERSION_STATE_DISABLED,
+	store.StateRevoked:          signetv1.VersionState_VERSION_STATE_REVOKED,
+	store.StateDestroyScheduled: signetv1.VersionState_VERSION_STATE_DESTROY_SCHEDULED,
+	store.StateDestroyed:        signetv1.VersionState_VERSION_STATE_DESTROYED,
+}
+
+func wireKey(key authority.Key) *signetv1.Key {
+	wire := &signetv1.Key{
+		Name:          key.Name,
+		Kind:          key.Kind,
+		IssuerId:      string(key.Issuer),
+		State:         signetv1.KeyState_KEY_STATE_ENABLED,
+		ActiveVersion: int32(key.Active),
+		Versions:      make([]*signetv1.KeyVersion, len(key.Versions)),
+		CreateTime:    when(key.Created),
+		Problem:       key.Problem,
+	}
+	switch {
+	case key.Problem != "":
+		wire.State = signetv1.KeyState_KEY_STATE_DAMAGED
+	case key.Disabled:
+		wire.State = signetv1.KeyState_KEY_STATE_DISABLED
+	}
+	for i, v := range key.Versions {
+		wire.Versions[i] = &signetv1.KeyVersion{
+			Number:      int32(v.Number),
+			State:       versionStates[v.State],
+			KeyId:       v.KeyID,
+			Fingerprint: v.Fingerprint,
+			CreateTime:  when(v.Created),
+			RevokeTime:  when(v.Revoked),
+		}
+	}
+	return wire
+}
+
+func wireExposure(e authority.Exposure) *signetv1.Exposure {
+	wire := &signetv1.Exposure{UpperBound: when(e.UpperBound), RemainingStep: e.RemainingStep}
+	for _, l := range e.Logs {
+		known := &signetv1.LogExposure{Origin: l.Origin, Unreachable: l.Unreachable, Tokens: l.Tokens, LastExpireTime: when(l.LastExpires)}
+		for _, h := range l.Holders {
+			known.Holders = append(known.Holders, &signetv1.Holder{Kind: h.Kind, Id: h.ID, Tokens: h.Tokens, LastExpireTime: when(h.LastExpires)})
+		}
+		wire.Logs = append(wire.Logs, known)
+	}
+	return wire
+}
+
+// errPageToken is a page token that is not ours.
+var errPageToken = malformed("page_token", "not a token of a page before")
+
+// pageSize is what is answered at most when a caller does not say.
+func pageSize(asked int32) int {
+	if asked == 0 {
+		return 100
+	}
+	return int(asked)
+}

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/apple"
+	"github.com/p8signet/signet/server/internal/authority"
+	"github.com/p8signet/signet/server/policy"
+)
+
+// tokenService translates; the core's Tokens does the work.
+type tokenService struct {
+	signetv1.UnimplementedTokenServiceServer
+	core *authority.Tokens
+}
+
+func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenRequest) (*signetv1.MintTokenResponse, error) {
+	who, request := caller(ctx)
+	ask := authority.MintRequest{Request: request, Receipt: req.GetReceipt()}
+	var err error
+	if ask.Profile, err = policy.ParseProfileName(req.GetProfile()); err != nil {
+		return nil, malformed("profile", "%v", err)
+	}
+	if ttl := req.GetTtl(); ttl != nil {
+		if ttl.CheckValid() != nil {
+			return nil, malformed("ttl", "not a duration")
+		}
+		if ask.TTL, err = apple.ParseTTL(ttl.AsDuration()); err != nil {
+			return nil, malformed("ttl", "%v", err)
+		}
+	}
+	if ask.Scope, err = apple.ParseScopes(req.GetScope().GetEntries()); err != nil {
+		return nil, malformed("scope", "%v", err)
+	}
+	minted, err := t.core.Mint(ctx, who, ask)
+	if err != nil {
+		return nil, err
+	}
+	token := minted.Token
+	answer := &signetv1.MintTokenResponse{
+		Credential: &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: token.Compact}},
+		IssueTime:  timestamppb.New(token.IssuedAt),
+		ExpireTime: timestamppb.New(token.Expires),
+		UseUntil:   timestamppb.New(token.UseUntil()),
+		Scope:      texts(token.Scope),
+		KeyId:      string(minted.KeyID),
+		Sha256:     hex.EncodeToString(token.SHA256[:]),
+	}
+	if r := minted.Receipt; r != nil {
+		answer.Receipt = &signetv1.Receipt{Origin: r.Origin, Index: r.Index, LeafHash: r.Leaf[:], Proof: r.Proof, Entry: r.Entry}
+	}
+	return answer, nil
+}
+
+// texts makes plain strings of typed ones.
+func texts[T ~string](typed []T) []string {
+	if len(typed) == 0 {
+		return nil
+	}
+	plain := make([]string, len(typed))
+	for i, t := range typed {
+		plain[i] = string(t)
+	}
+	return plain
+}
+
+// when is t on the wire; absent when it is zero.
+func when(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
