@@ -1,0 +1,125 @@
+package envelope
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// KEK wraps root keys. Implementations are in store/kek.
+//
+// Both methods are safe for concurrent use and may take as long as a call to a
+// remote service does.
+type KEK interface {
+	// URI says which KEK this is, as configured: "file:kek".
+	URI() string
+	// Wrap seals key. The same aad must be given to Unwrap.
+	Wrap(ctx context.Context, key, aad []byte) ([]byte, error)
+	// Unwrap opens what Wrap made; the caller wipes the key. An error matches
+	// ErrNotOpened exactly when the KEK was asked and says that this is not its
+	// work, or not for this aad.
+	Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error)
+}
+
+// Wrapped is a root key under one KEK, as the root keeps it.
+type Wrapped struct {
+	KEK string `json:"kek"` // its URI when it wrapped
+	Key []byte `json:"key"`
+}
+
+func wrapAAD(vault string, id [idSize]byte) []byte {
+	var b []byte
+	for _, s := range []string{"signet root key v1", vault, string(id[:])} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // ids are short
+		b = append(b, s...)
+	}
+	return b
+}
+
+// Wrap wraps the root key for a vault.
+func (k *RootKey) Wrap(ctx context.Context, kek KEK, vault string) (Wrapped, error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.aead == nil {
+		return Wrapped{}, ErrWiped
+	}
+	w, err := kek.Wrap(ctx, k.key, wrapAAD(vault, k.id))
+	if err != nil {
+		return Wrapped{}, fmt.Errorf("wrapping the root key by %s: %w", kek.URI(), err)
+	}
+	return Wrapped{KEK: kek.URI(), Key: w}, nil
+}
+
+// Unwrap opens root key id of the vault with the first KEK that can. A KEK is
+// tried on the wraps that name its URI, then on others of its scheme (a key
+// file may have moved). The error matches ErrNotOpened when every KEK was asked
+// and none opens.
+func Unwrap(ctx context.Context, keks []KEK, vault, id string, wraps []Wrapped) (*RootKey, error) {
+	var rid [idSize]byte
+	if b, err := hex.DecodeString(id); err != nil || len(b) != idSize || hex.EncodeToString(b) != id {
+		return nil, fmt.Errorf("the id of a root key is %d lower-case hexadecimal digits", 2*idSize)
+	} else {
+		copy(rid[:], b)
+	}
+	if len(keks) == 0 {
+		return nil, errors.New("no KEK is configured")
+	}
+	var errs []error
+	for _, kek := range keks {
+		for _, w := range candidates(kek, wraps) {
+			key, err := kek.Unwrap(ctx, w.Key, wrapAAD(vault, rid))
+			if err == nil {
+				return newRootKey(rid, key)
+			}
+			errs = append(errs, fmt.Errorf("%s on the wrap by %s: %w", kek.URI(), w.KEK, err))
+		}
+	}
+	if len(errs) == 0 {
+		return nil, fmt.Errorf("no wrap of a kind that the configured KEKs (%s) make; there are: %s: %w",
+			uris(keks), names(wraps), ErrNotOpened)
+	}
+	for _, err := range errs {
+		if !errors.Is(err, ErrNotOpened) {
+			return nil, unavailable{errors.Join(errs...)}
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// unavailable keeps errors.Is from finding ErrNotOpened where at least one KEK
+// could not be asked.
+type unavailable struct{ err error }
+
+func (u unavailable) Error() string { return u.err.Error() }
+
+func candidates(kek KEK, wraps []Wrapped) []Wrapped {
+	scheme, _, _ := strings.Cut(kek.URI(), ":")
+	var same, other []Wrapped
+	for _, w := range wraps {
+		if w.KEK == kek.URI() {
+			same = append(same, w)
+		} else if s, _, _ := strings.Cut(w.KEK, ":"); s == scheme {
+			other = append(other, w)
+		}
+	}
+	return append(same, other...)
+}
+
+func uris(keks []KEK) string {
+	var s []string
+	for _, k := range keks {
+		s = append(s, k.URI())
+	}
+	return strings.Join(s, ", ")
+}
+
+func names(wraps []Wrapped) string {
+	var s []string
+	for _, w := range wraps {
+		s = append(s, w.KEK)
+	}
+	return strings.Join(s, ", ")
+}
