@@ -40,14 +40,6 @@ const (
 // operator allowed an action. No grant can have this id.
 const OperatorGrant = "(operator)"
 
-// Rate is how often a principal may be given a token on one grant. The zero
-// Rate lets nothing through.
-type Rate struct {
-	Events    int
-	Per       time.Duration
-	Unlimited bool
-}
-
 // Decision is the answer to a Request. Only this package makes one that allows;
 // the zero Decision denies.
 type Decision struct {
@@ -108,23 +100,200 @@ func (d Decision) Rate() Rate { return d.rate }
 // that names their certificate takes policy.apply, key.disable, key.revoke and
 // system.* from them.
 func (p *Policy) Decide(r Request, facts Facts) Decision {
-	panic("not yet")
+	var room [16]*grantSet // more than a principal is nearly ever named by
+	c := p.caller(r.Principal, room[:0])
+	d := Decision{code: Denied, key: r.Key}
+	if !c.known {
+		d.reason = "the caller has no identity that a policy can name"
+	} else if g := c.denied(r.Action); g != nil {
+		d.grant, d.reason = g.id, "the grant denies the caller everything"
+	} else if r.Action == TokenMint {
+		d.key = ""
+		p.decideMint(&d, &c, &r, facts)
+	} else {
+		decideAction(&d, &c, r.Action, r.Key)
+	}
+	return d
+}
+
+// caller is what the policy says of a principal before it is asked for anything.
+type caller struct {
+	known    bool // the principal has an identity
+	operator bool
+	sets     []*grantSet // of every selector that names the principal
+
+	deny              *grant // the first that denies the principal
+	deniedCertificate bool   // one of those that deny names the certificate
+}
+
+// caller looks a principal up; room is where its sets go.
+func (p *Policy) caller(who Principal, room []*grantSet) caller {
+	if p == nil || who.Kind != PrincipalMTLS {
+		return caller{}
+	}
+	domain, path, err := splitID(who.ID, false)
+	if err != nil {
+		return caller{}
+	}
+	_, operator := p.operators[who.ID]
+	c := caller{known: true, operator: operator, sets: p.index.find(domain, path, room)}
+	if set := p.index.certificates[who.Certificate]; set != nil {
+		c.sets = append(c.sets, set)
+		c.deniedCertificate = set.deny != nil
+	}
+	for _, set := range c.sets {
+		c.deny = earlier(c.deny, set.deny)
+	}
+	return c
+}
+
+// denied returns the grant that denies the caller an action, if one does.
+func (c *caller) denied(a Action) *grant {
+	if c.operator && a.unloseable() && !c.deniedCertificate {
+		return nil
+	}
+	return c.deny
+}
+
+// decideAction decides every action but token.mint.
+func decideAction(d *Decision, c *caller, a Action, key KeyName) {
+	if _, err := ParseAction(string(a)); err != nil {
+		d.reason = "there is no such action"
+		return
+	}
+	if key == "" && a.onKey() && a != KeyRead && a != KeyImport {
+		d.reason = "no key was named"
+		return
+	}
+	var first *grant
+	for _, set := range c.sets {
+		for _, g := range set.do[a] {
+			if !a.onKey() || key == "" || g.covers(key) {
+				first = earlier(first, g)
+				break
+			}
+		}
+	}
+	switch {
+	case first != nil:
+		d.grant = first.id
+	case c.operator:
+		d.grant = OperatorGrant
+	default:
+		d.reason = "no grant of the caller's allows the action"
+		if a.onKey() {
+			d.reason = "no grant of the caller's allows the action on this key"
+		}
+		return
+	}
+	d.code, d.rate = OK, Rate{Unlimited: true}
+}
+
+// decideMint decides token.mint: first whether a grant allows the profile, then
+// whether the key and what is asked for allow it now, which the caller may be told.
+func (p *Policy) decideMint(d *Decision, c *caller, r *Request, facts Facts) {
+	pr := p.profiles[r.Profile]
+	if pr == nil {
+		d.code, d.reason = UnknownProfile, "the policy has no such profile"
+		return
+	}
+	var first *grant
+	for _, set := range c.sets {
+		first = earlier(first, set.mint[pr])
+	}
+	if first == nil {
+		d.reason = "no grant of the caller's allows the profile"
+		return
+	}
+	d.grant, d.key, d.rate = first.id, pr.key, first.rate
+	d.code, d.reason = pr.prepare(d, r, facts)
+	d.tell = d.code != OK && d.code != Denied
+}
+
+// prepare makes the Spec of an allowed mint, or says what stands in its way.
+func (pr *profile) prepare(d *Decision, r *Request, facts Facts) (Code, string) {
+	ask := apple.Ask{TTL: pr.ttl, Scope: r.Scope}
+	if r.TTL != 0 {
+		ttl, err := apple.ParseTTL(r.TTL)
+		if err != nil {
+			return Denied, err.Error()
+		}
+		if ttl > pr.ttl {
+			return TTLTooLong, "the lifetime asked for is above the profile's ttl"
+		}
+		ask.TTL = ttl
+	}
+	if !pr.grants(r.Scope) {
+		return ScopeNotGranted, "a request in the scope asked for is not in the profile's scope"
+	}
+	if facts == nil {
+		return OK, ""
+	}
+	f, known := facts.Key(pr.key)
+	if code, reason := usable(f, known); code != OK {
+		return code, reason
+	}
+	spec, err := pr.params.Spec(f.Facts, ask)
+	if err != nil {
+		if unfit := pr.params.Check(f.Facts); unfit != nil {
+			return KeyUnfit, unfit.Error()
+		}
+		return ScopeNotGranted, err.Error()
+	}
+	d.spec, d.version = spec, f.Version
+	return OK, ""
+}
+
+// usable says whether the facts of a key let it mint.
+func usable(f KeyFacts, known bool) (Code, string) {
+	switch {
+	case !known:
+		return NoActiveVersion, "the profile's key is not in the vault"
+	case f.State == KeyStateDisabled:
+		return KeyDisabled, "the key is disabled"
+	case f.State == KeyStateRevoked:
+		return KeyRevoked, "the key is revoked"
+	case f.State == KeyStateNoActive:
+		return NoActiveVersion, "the key has no active version"
+	case f.State == KeyStateUsable && f.Version > 0:
+		return OK, ""
+	}
+	return KeyDamaged, "the key's record does not open"
+}
+
+// earlier is the one that comes first in the file, of two that may be nil.
+func earlier(a, b *grant) *grant {
+	if a == nil || b != nil && b.order < a.order {
+		return b
+	}
+	return a
 }
 
 // KeySet is the keys that one principal may read: for lists, so that the
 // principal is looked up once. The zero KeySet has none.
 type KeySet struct {
-	all   bool
-	globs []keyGlobs
+	all      bool
+	patterns []string
 }
 
 // Readable returns the keys that the principal may read: those for which Decide
 // allows key.read.
 func (p *Policy) Readable(who Principal) KeySet {
-	panic("not yet")
+	c := p.caller(who, nil)
+	if !c.known || c.denied(KeyRead) != nil {
+		return KeySet{}
+	}
+	s := KeySet{all: c.operator}
+	for _, set := range c.sets {
+		for _, g := range set.do[KeyRead] {
+			s.all = s.all || g.on == nil
+			s.patterns = append(s.patterns, g.on...)
+		}
+	}
+	return s
 }
 
 // Contains says whether the key is in the set.
 func (s KeySet) Contains(key KeyName) bool {
-	panic("not yet")
+	return s.all || matchesAny(s.patterns, key)
 }

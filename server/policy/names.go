@@ -146,7 +146,7 @@ const (
 
 // KeyFacts is what a decision must know about a key.
 type KeyFacts struct {
-	apple.Facts        // of the active version; the Kind alone where none is active
+	apple.Facts // of the active version; the Kind alone where none is active
 	State       KeyState
 	Version     int    // number of the active version; 0 without one
 	Fingerprint string // of the active version's public key, for the log

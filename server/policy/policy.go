@@ -32,7 +32,7 @@ type Policy struct {
 	profiles  map[ProfileName]*profile
 	maxTTL    map[KeyName]time.Duration
 	index     index
-	tests     []test
+	tests     []*test
 	warnings  []Problem
 }
 

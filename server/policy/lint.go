@@ -1,0 +1,87 @@
+package policy
+
+import (
+	"slices"
+)
+
+// lint warns of what a document allows, or does not, but for which it was
+// hardly written.
+func lint(p *Policy, grants []*grant) []Problem {
+	var r reader
+	minted := make(map[*profile]bool)
+	for _, g := range grants {
+		for _, pr := range g.mint {
+			minted[pr] = true
+		}
+	}
+	for _, pr := range p.profiles {
+		if len(pr.scope) == 0 {
+			r.add(pr.at, "profile %s has no scope: its tokens carry the whole role of their key, writes included; name GET requests if it only reads", pr.name)
+		}
+		if !minted[pr] {
+			r.add(pr.at, "profile %s is minted by no grant", pr.name)
+		}
+	}
+	for _, g := range grants {
+		if message := p.unreachable(g); message != "" {
+			r.add(g.at, "grant %s %s", g.id, message)
+		}
+	}
+	return r.sorted()
+}
+
+// unreachable says why no decision will ever name the grant; empty when one can.
+func (p *Policy) unreachable(g *grant) string {
+	if len(g.to) == 0 {
+		return "is for nobody: its to is empty"
+	}
+	denied, reached := true, false
+	for _, s := range g.to {
+		sets := p.index.covering(s)
+		isDenied := slices.ContainsFunc(sets, func(s *grantSet) bool {
+			return s.deny != nil && s.deny != g && (!g.deny || s.deny.order < g.order)
+		})
+		denied = denied && isDenied
+		reached = reached || !isDenied && !g.shadowed(sets)
+	}
+	switch {
+	case denied:
+		return "does nothing: another grant denies everything to all whom it names"
+	case !reached:
+		return "does nothing: all that it gives is given to the same callers by grants before it, or they are denied everything"
+	}
+	return ""
+}
+
+// covering returns the sets that name everyone whom the selector names.
+func (ix *index) covering(s selector) []*grantSet {
+	if s.certificate != "" {
+		return []*grantSet{ix.certificates[s.certificate]}
+	}
+	return ix.find(s.domain, s.path, nil)
+}
+
+// shadowed says whether grants before this one, in these sets, give all that it
+// gives.
+func (g *grant) shadowed(sets []*grantSet) bool {
+	for _, pr := range g.mint {
+		if !slices.ContainsFunc(sets, func(s *grantSet) bool { return s.mint[pr] != nil && s.mint[pr].order < g.order }) {
+			return false
+		}
+	}
+	for _, a := range g.do {
+		if !slices.ContainsFunc(sets, func(s *grantSet) bool {
+			return slices.ContainsFunc(s.do[a], func(e *grant) bool {
+				return e.order < g.order && (!a.onKey() || e.coversAll(g.on))
+			})
+		}) {
+			return false
+		}
+	}
+	return !g.deny
+}
+
+// coversAll says whether the grant's key actions reach all keys of the patterns.
+func (g *grant) coversAll(patterns []string) bool {
+	return g.on == nil || patterns != nil && !slices.ContainsFunc(patterns, func(p string) bool { return !matchesAny(g.on, KeyName(p)) })
+}
