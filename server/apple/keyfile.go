@@ -238,7 +238,7 @@ func findBlock(text []byte) (label string, body []byte, err error) {
 
 // isLabel reports whether text can be what stands between BEGIN and the dashes.
 func isLabel(text []byte) bool {
-	return len(text) <= 64 && !bytes.ContainsFunc(text, func(r rune) bool { return (r < 'A' || r > 'Z') && r != ' ' })
+	return len(text) <= 64 && !bytes.ContainsFunc(text, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != ' ' })
 }
 
 // decodeBase64 decodes base64 of either alphabet, padded or not, with white space anywhere in it.
