@@ -17,7 +17,8 @@ import (
 // Config says what a Server serves and how. New, Check, Fsck and IssueCertificate take it; nothing in it is
 // changed after that, and nothing is opened before all of it has been looked at.
 type Config struct {
-	// Backend is where the store lies. It stays its opener's, to be closed after Shutdown.
+	// Backend is where the store lies. Whoever takes a Config closes it: Shutdown, or New when it fails; Check, Fsck and
+	// IssueCertificate when they return.
 	Backend store.Backend
 	// KEKs wrap the root key; each alone opens the store.
 	KEKs []envelope.KEK
@@ -112,6 +113,8 @@ func (l Limits) validate() error {
 	return errors.Join(errs...)
 }
 
+var errNoKEK = errors.New("no KEK: nothing could open the store")
+
 // validateVault says everything that is wrong with what opens the vault.
 func (c *Config) validateVault() error {
 	var errs []error
@@ -119,7 +122,7 @@ func (c *Config) validateVault() error {
 		errs = append(errs, errors.New("no store backend"))
 	}
 	if len(c.KEKs) == 0 {
-		errs = append(errs, errors.New("no KEK: nothing could open the store"))
+		errs = append(errs, errNoKEK)
 	}
 	return errors.Join(append(errs, c.validateValues())...)
 }
@@ -171,6 +174,14 @@ func checkDirectory(path string) error {
 		return fmt.Errorf("%s is not a directory", path)
 	}
 	return nil
+}
+
+// closeBackend closes what the config brought; there may be none.
+func (c *Config) closeBackend() error {
+	if c.Backend == nil {
+		return nil
+	}
+	return c.Backend.Close()
 }
 
 // logFS is where the segments lie.

@@ -99,6 +99,14 @@ type Certificate struct {
 // name of the operator whose full id is by: whoever can open the vault's files could do so anyway. It is recorded
 // before it is returned. cfg.TLS may be empty.
 func IssueCertificate(ctx context.Context, cfg Config, by string, req CertificateRequest) (*Certificate, error) {
+	c, err := issueCertificate(ctx, cfg, by, req)
+	if err := errors.Join(err, cfg.closeBackend()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func issueCertificate(ctx context.Context, cfg Config, by string, req CertificateRequest) (*Certificate, error) {
 	if err := cfg.validateVault(); err != nil {
 		return nil, fmt.Errorf("server config: %w", err)
 	}

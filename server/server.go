@@ -42,6 +42,7 @@ type Server struct {
 	grpc      *grpc.Server
 	health    *health.Server
 	validator protovalidate.Validator
+	backend   store.Backend
 
 	background context.Context // ends when Shutdown begins
 	stop       context.CancelFunc
@@ -54,6 +55,14 @@ type Server struct {
 // New opens the vault that cfg names and makes it ready to serve. It opens nothing unless all of cfg is good. A gap in
 // the record is not an error: the server serves, and mints nothing until an operator has acknowledged it.
 func New(ctx context.Context, cfg Config) (*Server, error) {
+	s, err := open(ctx, cfg)
+	if err != nil {
+		return nil, errors.Join(err, cfg.closeBackend())
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.validateVault(); err != nil {
 		return nil, fmt.Errorf("server config: %w", err)
 	}
@@ -62,10 +71,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		limits: cfg.Limits.withDefaults(),
-		logger: cfg.logger(),
-		auth:   auth,
-		health: health.NewServer(),
+		limits:  cfg.Limits.withDefaults(),
+		logger:  cfg.logger(),
+		auth:    auth,
+		health:  health.NewServer(),
+		backend: cfg.Backend,
 	}
 	s.grpc = grpc.NewServer(s.options()...)
 	if s.core, err = openCore(ctx, cfg); err != nil {
@@ -120,11 +130,19 @@ func newAuthenticator(cfg Config) (*authn.Authenticator, error) {
 	})
 }
 
-// openCore opens store and log; the core closes both.
-func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
+func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
 	st, err := store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Now: cfg.Now, Logger: cfg.logger()})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	return st, nil
+}
+
+// openCore opens store and log; the core closes both, but not the backend.
+func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
+	st, err := openStore(ctx, cfg)
+	if err != nil {
+		return nil, err
 	}
 	return authority.Open(ctx, authority.Config{
 		Store:       st,
@@ -166,7 +184,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			<-drained
 		}
 		s.running.Wait()
-		s.shutdownErr = errors.Join(cut, s.core.Close())
+		s.shutdownErr = errors.Join(cut, s.core.Close(), s.backend.Close())
 	})
 	return s.shutdownErr
 }

@@ -30,18 +30,20 @@ type Failure string
 
 // The failures.
 const (
-	NotTLS         Failure = "connection without TLS"
-	NoCertificate  Failure = "no client certificate"
-	NotClientAuth  Failure = "certificate is not for client authentication"
-	IsCA           Failure = "certificate is a CA's"
-	NotOneURI      Failure = "certificate does not have exactly one URI SAN"
-	NotSPIFFE      Failure = "URI SAN is not a SPIFFE id with a path"
-	OtherDomain    Failure = "SPIFFE id of another trust domain"
-	NotYetValid    Failure = "certificate is not valid yet"
-	Expired        Failure = "certificate has expired"
-	UnknownIssuer  Failure = "certificate does not chain to the client CA"
-	tooManyIssuers         = 4
+	NotTLS        Failure = "connection without TLS"
+	NoCertificate Failure = "no client certificate"
+	NotClientAuth Failure = "certificate is not for client authentication"
+	IsCA          Failure = "certificate is a CA's"
+	NotOneURI     Failure = "certificate does not have exactly one URI SAN"
+	NotSPIFFE     Failure = "URI SAN is not a SPIFFE id with a path"
+	OtherDomain   Failure = "SPIFFE id of another trust domain"
+	NotYetValid   Failure = "certificate is not valid yet"
+	Expired       Failure = "certificate has expired"
+	UnknownIssuer Failure = "certificate does not chain to the client CA"
 )
+
+// maxPresented is how many certificates a caller may present: its own and a few intermediates.
+const maxPresented = 4
 
 // Error is the failure itself.
 func (f Failure) Error() string { return string(f) }
@@ -98,7 +100,7 @@ func judge(c *Conn, t *trust, now time.Time) *verdict {
 		return refuse(IsCA)
 	case len(leaf.URIs) != 1:
 		return refuse(NotOneURI)
-	case len(presented) > tooManyIssuers:
+	case len(presented) > maxPresented:
 		return refuse(UnknownIssuer)
 	}
 	id, err := spiffeid.FromURI(leaf.URIs[0])

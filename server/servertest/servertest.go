@@ -46,7 +46,7 @@ type Options struct {
 	// Policy is a YAML document that is applied at the start; none when empty. Keys that its profiles name must be
 	// there already, so a document with profiles is for ApplyPolicy after ImportKey.
 	Policy string
-	// Backend is an empty one that the test closes; in memory when nil.
+	// Backend is an empty one; in memory when nil. It stays open over a Restart; closing it is the test's.
 	Backend store.Backend
 	// Configure may change what New has put together, at every start.
 	Configure func(*server.Config)
@@ -89,6 +89,11 @@ func New(t testing.TB, options ...Options) *Server {
 	return s
 }
 
+// kept is a Backend that outlives a server.
+type kept struct{ store.Backend }
+
+func (kept) Close() error { return nil }
+
 // create makes the vault and the files beside it.
 func (s *Server) create() {
 	s.t.Helper()
@@ -100,7 +105,7 @@ func (s *Server) create() {
 	logDir := filepath.Join(dir, "audit")
 	s.check("making the log's directory", os.Mkdir(logDir, 0o700))
 	s.config = server.Config{
-		Backend:     backend,
+		Backend:     kept{backend},
 		KEKs:        []envelope.KEK{newKEK()},
 		LogDir:      logDir,
 		Node:        Node,
