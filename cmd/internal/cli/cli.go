@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,6 +102,10 @@ func Code(err error) int {
 // Run executes the command tree and answers the exit code. What fails before a command's own code began is a mistake on the
 // command line; the whole help is not thrown after it.
 func Run(ctx context.Context, root *cobra.Command, env Env) int {
+	if slices.ContainsFunc(env.Args, auditlog.LooksLikeKey) {
+		Report(env.Stderr, root.Name(), Malformedf("keys go by file, and only to signet key seal and signet key import", "an argument looks like a private key; nothing was done with it"))
+		return Malformed
+	}
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/proto/auditlog"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+)
+
+func (a *app) audit() *cobra.Command {
+	return cli.Group("audit", "Read the audit log, and prove that it is whole", a.auditList(), a.auditShow(), a.auditVerify(), a.auditCheckpoint())
+}
+
+// maxPage is the largest page that a server gives.
+const maxPage = 5000
+
+func (a *app) auditList() *cobra.Command {
+	var f signetv1.EntryFilter
+	var since string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List entries",
+		Long: `List the newest entries that all filters leave, oldest first. With -o json each line is an entry's stored bytes, whose hash is in
+the tree.`,
+		Example: `  signet audit list --since 24h
+  signet audit list --key asc-release --action token.mint --outcome denied
+  signet audit list --principal spiffe://signet.local/ci/1 --limit 0 -o json | jq -r .token.sha256`,
+		Args: cli.Args(),
+	}
+	cmd.Flags().StringVar(&f.Key, "key", "", "of this key")
+	cmd.Flags().StringVar(&f.Principal, "principal", "", "of this caller, a SPIFFE id")
+	cmd.Flags().StringVar(&f.Action, "action", "", "with this action, such as token.mint")
+	cmd.Flags().StringVar(&f.Outcome, "outcome", "", "with this outcome: allowed, denied, failed, intent, done, withheld, recovered, summary")
+	cmd.Flags().StringVar(&f.Log, "log", "", "of this log only, by origin or log id; all logs of the node when left out")
+	cmd.Flags().StringVar(&since, "since", "", "not older than this: 2h, 7d, 2026-01-31 or 2026-01-31T15:04:05Z")
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many, the newest ones; 0 for all")
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, _ []string) error {
+		if limit < 0 {
+			return cli.Malformedf("", "--limit is 0 or more")
+		}
+		if since != "" {
+			t, err := parseSince(since, a.Now())
+			if err != nil {
+				return err
+			}
+			f.Since = timestamppb.New(t)
+		}
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			entries, err := newest(ctx, cl, &f, limit)
+			if err != nil {
+				return err
+			}
+			if *format == "json" {
+				for _, e := range entries {
+					if _, err := fmt.Fprintf(a.Stdout, "%s\n", e.GetLine()); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return a.printEntries(entries)
+		})
+	}
+	return cmd
+}
+
+// newest are the newest entries, oldest first; all when limit is 0.
+func newest(ctx context.Context, cl *client.Client, f *signetv1.EntryFilter, limit int) ([]*signetv1.StoredEntry, error) {
+	page := maxPage
+	if limit > 0 {
+		page = min(limit, maxPage)
+	}
+	var entries []*signetv1.StoredEntry
+	for e, err := range cl.Entries(ctx, f, signetv1.EntryOrder_ENTRY_ORDER_UNSPECIFIED, int32(page)) { //nolint:gosec // at most maxPage
+		if err != nil {
+			return nil, err
+		}
+		if entries = append(entries, e); len(entries) == limit {
+			break
+		}
+	}
+	slices.Reverse(entries)
+	return entries, nil
+}
+
+// parseSince takes a point in time, or a duration before now.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.Add(-time.Duration(n) * 24 * time.Hour), nil //nolint:gosec // at most 65535
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, cli.Malformedf("", "--since is a duration such as 2h or 7d, or a time such as 2026-01-31 or 2026-01-31T15:04:05Z")
+}
+
+func (a *app) printEntries(entries []*signetv1.StoredEntry) error {
+	several := slices.ContainsFunc(entries, func(e *signetv1.StoredEntry) bool { return e.GetOrigin() != entries[0].GetOrigin() })
+	rows := [][]string{{"INDEX", "TIME", "PRINCIPAL", "ACTION", "OUTCOME", "KEY", "PROFILE", "WHY"}}
+	for _, s := range entries {
+		index := strconv.FormatInt(s.GetIndex(), 10)
+		if several {
+			index = s.GetOrigin()[strings.LastIndexByte(s.GetOrigin(), '/')+1:] + "/" + index
+		}
+		e, err := auditlog.ParseEntry(s.GetLine())
+		if err != nil {
+			rows = append(rows, []string{index, "", "", "", "", "", "", "not an entry that this program knows"})
+			continue
+		}
+		who := ""
+		if e.Principal != nil {
+			who = e.Principal.ID
+		}
+		rows = append(rows, []string{index, e.Time.UTC().Format(time.RFC3339), who, e.Action, string(e.Outcome), e.Key, e.Profile, why(e)})
+	}
+	return cli.Table(a.Stdout, rows)
+}
+
+// why is what a reader wants to know of an entry beyond its columns.
+func why(e *auditlog.Entry) string {
+	switch {
+	case e.Outcome == auditlog.Summary:
+		return fmt.Sprintf("%d times: %s", e.Count, e.Reason)
+	case e.Justification != "":
+		return e.Justification
+	case e.Reason != "":
+		return e.Reason
+	case e.Issued != nil:
+		return "for " + e.Issued.URI
+	case e.Grant != "":
+		return "grant " + e.Grant
+	}
+	return ""
+}
+
+func (a *app) auditShow() *cobra.Command {
+	var log string
+	cmd := &cobra.Command{
+		Use:   "show INDEX",
+		Short: "Show an entry and the proof that it is in the log",
+		Long: `Show an entry. The server proves that it is in the log, and the proof is verified here, with the log key that client.yaml pins.
+With -o json the proof is a c2sp.org/tlog-proof text, which anybody can verify again without a server.`,
+		Example: "  signet audit show 5\n  signet audit show 5 -o json | jq -r .proof",
+		Args:    cli.Args("INDEX"),
+	}
+	cmd.Flags().StringVar(&log, "log", "", "an earlier log, by origin or log id; the current one when left out")
+	format := cli.Format(cmd, "text", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		index, err := strconv.ParseInt(args[0], 10, 64)
+		if err != nil || index < 0 {
+			return cli.Malformedf("signet audit list prints them", "INDEX is a number from 0")
+		}
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			e, err := entry(ctx, cl, log, index)
+			if err != nil {
+				return err
+			}
+			proof, text, err := cl.Prove(ctx, e)
+			if err != nil {
+				return unproved(err)
+			}
+			if *format == "json" {
+				return cli.JSON(a.Stdout, struct {
+					Origin   string          `json:"origin"`
+					Index    int64           `json:"index"`
+					Entry    json.RawMessage `json:"entry"`
+					LeafHash string          `json:"leafHash"`
+					Proof    string          `json:"proof"`
+				}{e.GetOrigin(), e.GetIndex(), e.GetLine(), base64.StdEncoding.EncodeToString(proof.Leaf[:]), string(text)})
+			}
+			if err := cli.JSON(a.Stdout, json.RawMessage(e.GetLine())); err != nil {
+				return err
+			}
+			return cli.Facts(a.Stdout,
+				[2]string{"log", e.GetOrigin()},
+				[2]string{"index", args[0]},
+				[2]string{"leaf hash", proof.Leaf.String()},
+				[2]string{"proof", fmt.Sprintf("verified: in the log under the signed checkpoint of %d entries", proof.Checkpoint.Size)},
+			)
+		})
+	}
+	return cmd
+}
+
+// entry is the entry at an index.
+func entry(ctx context.Context, cl *client.Client, log string, index int64) (*signetv1.StoredEntry, error) {
+	f := &signetv1.EntryFilter{Log: log, Index: &index}
+	for e, err := range cl.Entries(ctx, f, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 1) {
+		return e, err
+	}
+	return nil, &cli.Failure{Code: cli.NotFound, Err: errors.New("the log has no entry with this index"), Todo: "signet audit list --limit 1 prints the newest"}
+}
+
+// unproved says what a failed verification means; anything else stays as it is.
+func unproved(err error) error {
+	e, ok := errors.AsType[*client.Error](err)
+	switch {
+	case ok && e.Reason() == "GAP":
+		return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("the log is not what was signed before: %w", err),
+			Todo: "the server has stopped minting; keep its disk as it is, and see signet system status"}
+	case errors.Is(err, client.ErrUnverified):
+		return &cli.Failure{Code: cli.Other, Err: err, Todo: "somebody changed the log, or answers in its place: keep everything as it is, and find out who"}
+	case errors.Is(err, client.ErrNoLogKey):
+		return &cli.Failure{Code: cli.Other, Err: err, Todo: "logs in client.yaml pins the key: take it from the client.yaml that signetd wrote"}
+	}
+	return err
+}

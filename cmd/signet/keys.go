@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/cmd/internal/cli"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+)
+
+func (a *app) key() *cobra.Command {
+	return cli.Group("key", "Seal, import, rotate and revoke keys",
+		a.keyRecipient(), a.keySeal(), a.keyImport(), a.keyList(), a.keyShow(),
+		a.keyActivate(), a.keyDisable(), a.keyEnable(), a.keyRevoke())
+}
+
+func (a *app) keyList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List keys",
+		Long:    "List the keys that you may read, by name.",
+		Example: "  signet key list\n  signet key list -o json",
+		Args:    cli.Args(),
+	}
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, _ []string) error {
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			all := &signetv1.ListKeysResponse{}
+			for k, err := range cl.AllKeys(ctx) {
+				if err != nil {
+					return err
+				}
+				all.Keys = append(all.Keys, k)
+			}
+			if *format == "json" {
+				return cli.JSON(a.Stdout, all)
+			}
+			rows := [][]string{{"NAME", "KIND", "STATE", "ACTIVE", "VERSIONS", "KEY ID"}}
+			for _, k := range all.GetKeys() {
+				kid := ""
+				if v := activeVersion(k); v != nil {
+					kid = v.GetKeyId()
+				}
+				rows = append(rows, []string{
+					k.GetName(), k.GetKind(), keyState(k), number(k.GetActiveVersion()), strconv.Itoa(len(k.GetVersions())), kid,
+				})
+			}
+			return cli.Table(a.Stdout, rows)
+		})
+	}
+	return cmd
+}
+
+func (a *app) keyShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Show a key and its versions",
+		Long:    "Show a key and its versions. The fingerprint is the one that seal and import print of the same key file.",
+		Example: "  signet key show asc-release",
+		Args:    cli.Args("NAME"),
+	}
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			k, err := cl.GetKey(ctx, &signetv1.GetKeyRequest{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			return a.printKey(k, *format)
+		})
+	}
+	return cmd
+}
+
+func (a *app) keyActivate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "activate NAME VERSION",
+		Short: "Make a version the one that mints",
+		Long: `Make a version the one that mints. Rotating a key is importing the new file under the old name, and activating that version;
+the version before it stays, and can be activated again until it is revoked.`,
+		Example: "  signet key activate asc-release 2",
+		Args:    cli.Args("NAME", "VERSION"),
+	}
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		version, err := strconv.ParseInt(args[1], 10, 32)
+		if err != nil || version < 1 {
+			return cli.Malformedf("signet key show "+args[0]+" lists them", "VERSION is a number from 1")
+		}
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			k, err := cl.ActivateVersion(ctx, &signetv1.ActivateVersionRequest{Name: args[0], Version: int32(version)})
+			if err != nil {
+				return err
+			}
+			return a.printKey(k, *format)
+		})
+	}
+	return cmd
+}
+
+func (a *app) keyDisable() *cobra.Command {
+	var reason string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "disable NAME",
+		Short: "Stop a key for everyone, until it is enabled",
+		Long: `Stop a key for everyone, until it is enabled. No mint that begins after this has returned uses the key; tokens that are out
+already live until they expire. On a terminal it asks first, in a script it does not.`,
+		Example: `  signet key disable asc-release
+  signet key disable asc-release --reason "suspicious calls, ticket 4711" --yes`,
+		Args: cli.Args("NAME"),
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		if !yes && cli.Terminal(a.Stdin) {
+			if err := cli.Confirm(c, fmt.Sprintf("Disable %s? Nobody will get tokens of it.", args[0])); err != nil {
+				return err
+			}
+		}
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			k, err := cl.DisableKey(ctx, &signetv1.DisableKeyRequest{Name: args[0], Reason: reason})
+			if err != nil {
+				return err
+			}
+			return a.printKey(k, *format)
+		})
+	}
+	return cmd
+}
+
+func (a *app) keyEnable() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:     "enable NAME",
+		Short:   "Let a disabled key mint again",
+		Example: "  signet key enable asc-release",
+		Args:    cli.Args("NAME"),
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			k, err := cl.EnableKey(ctx, &signetv1.EnableKeyRequest{Name: args[0], Reason: reason})
+			if err != nil {
+				return err
+			}
+			return a.printKey(k, *format)
+		})
+	}
+	return cmd
+}
+
+func (a *app) keyRevoke() *cobra.Command {
+	var reason string
+	var version int32
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "revoke NAME --reason TEXT",
+		Short: "End a key, or one version of it, for good",
+		Long: `End a key, or one version of it, for good. No mint that begins after this has returned uses it, and no other version is activated
+in its place. The answer is the exposure: which tokens Apple may still accept, who holds them, and until when. A token that is out
+cannot be called back; revoking the key at Apple ends it sooner.`,
+		Example: `  signet key revoke asc-release --reason "laptop lost, ticket 4711"
+  signet key revoke asc-release --version 1 --reason "rotated" --yes`,
+		Args: cli.Args("NAME"),
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	cmd.Flags().Int32Var(&version, "version", 0, "only this version; all of them when left out")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask; needed where standard input is not a terminal")
+	if err := cmd.MarkFlagRequired("reason"); err != nil {
+		panic(err) // the flag is three lines above
+	}
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		if c.Flags().Changed("version") && version < 1 {
+			return cli.Malformedf("", "--version is a number from 1")
+		}
+		what := "every version of " + args[0]
+		if version > 0 {
+			what = fmt.Sprintf("version %d of %s", version, args[0])
+		}
+		if !yes {
+			if err := cli.Confirm(c, fmt.Sprintf("Revoke %s? This cannot be taken back.", what)); err != nil {
+				return err
+			}
+		}
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			resp, err := cl.RevokeKey(ctx, &signetv1.RevokeKeyRequest{Name: args[0], Version: version, Reason: reason})
+			if err != nil {
+				return err
+			}
+			if *format == "json" {
+				return cli.JSON(a.Stdout, resp)
+			}
+			if _, err := fmt.Fprintf(a.Stdout, "Revoked %s.\n", what); err != nil {
+				return err
+			}
+			return a.printExposure(resp.GetExposure())
+		})
+	}
+	return cmd
+}
+
+func (a *app) printExposure(x *signetv1.Exposure) error {
+	if err := cli.Facts(a.Stdout, [2]string{"exposure ends", clock(x.GetUpperBound()) + " at the latest"}); err != nil {
+		return err
+	}
+	for _, l := range x.GetLogs() {
+		switch {
+		case l.GetUnreachable() != "":
+			fmt.Fprintf(a.Stdout, "log %s could not be asked: %s\n", l.GetOrigin(), l.GetUnreachable())
+		case l.GetTokens() == 0:
+			fmt.Fprintf(a.Stdout, "log %s: no token is alive\n", l.GetOrigin())
+		default:
+			fmt.Fprintf(a.Stdout, "log %s: %d tokens alive, the last until %s\n", l.GetOrigin(), l.GetTokens(), clock(l.GetLastExpireTime()))
+			rows := [][]string{{"HOLDER", "TOKENS", "LAST EXPIRES"}}
+			for _, h := range l.GetHolders() {
+				rows = append(rows, []string{h.GetId(), strconv.FormatInt(h.GetTokens(), 10), clock(h.GetLastExpireTime())})
+			}
+			if err := cli.Table(a.Stdout, rows); err != nil {
+				return err
+			}
+		}
+	}
+	if s := x.GetRemainingStep(); s != "" {
+		return cli.Facts(a.Stdout, [2]string{"still to do", s})
+	}
+	return nil
+}
+
+func (a *app) printKey(k *signetv1.Key, format string) error {
+	if format == "json" {
+		return cli.JSON(a.Stdout, k)
+	}
+	if err := cli.Facts(a.Stdout,
+		[2]string{"name", k.GetName()},
+		[2]string{"kind", k.GetKind()},
+		[2]string{"issuer id", k.GetIssuerId()},
+		[2]string{"state", keyState(k)},
+		[2]string{"problem", k.GetProblem()},
+		[2]string{"active version", number(k.GetActiveVersion())},
+	); err != nil {
+		return err
+	}
+	rows := [][]string{{"VERSION", "STATE", "KEY ID", "IMPORTED", "REVOKED", "FINGERPRINT"}}
+	for _, v := range k.GetVersions() {
+		rows = append(rows, []string{
+			number(v.GetNumber()), word(v.GetState().String(), "VERSION_STATE_"), v.GetKeyId(), clock(v.GetCreateTime()), clock(v.GetRevokeTime()), v.GetFingerprint(),
+		})
+	}
+	return cli.Table(a.Stdout, rows)
+}
+
+func activeVersion(k *signetv1.Key) *signetv1.KeyVersion {
+	for _, v := range k.GetVersions() {
+		if v.GetNumber() == k.GetActiveVersion() {
+			return v
+		}
+	}
+	return nil
+}
+
+func keyState(k *signetv1.Key) string { return word(k.GetState().String(), "KEY_STATE_") }
+
+// word makes "enabled" of "KEY_STATE_ENABLED".
+func word(enum, prefix string) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(enum, prefix)), "_", "-")
+}
+
+// number is empty for 0: no version is not version 0.
+func number(n int32) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(n))
+}
+
+// clock is a time as the tables print it.
+func clock(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().UTC().Format(time.RFC3339)
+}

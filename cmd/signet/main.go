@@ -1,0 +1,39 @@
+// Command signet is Signet for people and scripts: it gets tokens, seals and imports keys, applies policies, reads and verifies the
+// audit log.
+//
+// Trust: what the audit log can prove is verified here with the log key that client.yaml pins. A plaintext key is read by seal and
+// import only, sealed in this process, and wiped.
+//
+// State: the last checkpoint seen of each log, in the user's state directory. One that is lost or old is no danger: it only sees less.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+)
+
+// version is set by the build.
+var version = "unknown"
+
+func main() {
+	if err := cli.Harden(); err != nil {
+		fmt.Fprintln(os.Stderr, "signet:", err)
+		os.Exit(cli.Other)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	env := cli.Env{Args: args, Getenv: getenv, Stdin: stdin, Stdout: stdout, Stderr: stderr, Now: time.Now, Version: version}
+	return cli.Run(ctx, newRoot(env), env)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/server/apple"
+)
+
+func (a *app) mint() *cobra.Command {
+	var o client.MintOptions
+	cmd := &cobra.Command{
+		Use:   "mint PROFILE",
+		Short: "Get a new token",
+		Long: `Get a new token for a profile of the policy. The token alone goes to standard output.
+
+You may ask for less than the profile grants: a shorter life, fewer requests. The ttl is the token's whole lifetime; the first 30
+seconds of it lie in the past, so that no clock of Apple's refuses the token.`,
+		Example: `  signet mint ios-release
+  signet mint ios-builds-read --ttl 5m --scope "GET /v1/apps/1234567890"
+  curl -H "$(signet mint ios-builds-read -o header)" https://api.appstoreconnect.apple.com/v1/apps/1234567890
+  signet mint ios-release --receipt -o json`,
+		Args: cli.Args("PROFILE"),
+	}
+	cmd.Flags().DurationVar(&o.TTL, "ttl", 0, "lifetime in whole seconds, such as 5m; the profile's default when left out")
+	cmd.Flags().StringArrayVar(&o.Scope, "scope", nil, `limit the token to this request, "GET /v1/…"; may be repeated`)
+	cmd.Flags().BoolVar(&o.Receipt, "receipt", false, "get proof that the token is on record, and verify it with the pinned log key")
+	format := cli.Format(cmd, "token", "header", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		if c.Flags().Changed("ttl") {
+			if _, err := apple.ParseTTL(o.TTL); err != nil {
+				return cli.Malformedf("", "--ttl: %w", err)
+			}
+		}
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			t, err := cl.Mint(ctx, args[0], o)
+			if err != nil {
+				return mintProblem(err)
+			}
+			return a.printToken(t, *format)
+		})
+	}
+	return cmd
+}
+
+// mintProblem tells a proof that failed from a mint that failed: in the first case a token exists, and is not printed.
+func mintProblem(err error) error {
+	switch {
+	case errors.Is(err, client.ErrNoLogKey):
+		return &cli.Failure{Err: err, Todo: "logs in client.yaml pins the key: take it from the client.yaml that signetd wrote"}
+	case errors.Is(err, client.ErrUnverified):
+		return &cli.Failure{Err: err, Todo: "do not trust this server's record before you know why; the token was minted, and is not printed"}
+	}
+	return err
+}
+
+// mintedJSON is what -o json prints. The receipt's texts are as they came: proof is a c2sp.org/tlog-proof, entry the stored line.
+type mintedJSON struct {
+	Token      string       `json:"token"`
+	KeyID      string       `json:"keyId"`
+	IssueTime  time.Time    `json:"issueTime"`
+	ExpireTime time.Time    `json:"expireTime"`
+	UseUntil   time.Time    `json:"useUntil"`
+	Scope      []string     `json:"scope"`
+	SHA256     string       `json:"sha256"`
+	Receipt    *receiptJSON `json:"receipt,omitempty"`
+}
+
+type receiptJSON struct {
+	Origin   string          `json:"origin"`
+	Index    int64           `json:"index"`
+	LeafHash string          `json:"leafHash"`
+	Proof    string          `json:"proof"`
+	Entry    json.RawMessage `json:"entry"`
+}
+
+func (a *app) printToken(t *client.Token, format string) error {
+	switch format {
+	case "header":
+		if _, err := fmt.Fprintln(a.Stdout, t.Header()); err != nil {
+			return err
+		}
+	case "json":
+		out := mintedJSON{
+			Token: t.Text(), KeyID: t.KeyID, IssueTime: t.Issued, ExpireTime: t.Expires, UseUntil: t.UseUntil,
+			Scope: append([]string{}, t.Scope...), SHA256: t.SHA256,
+		}
+		if r := t.Receipt; r != nil {
+			out.Receipt = &receiptJSON{
+				Origin: r.GetOrigin(), Index: r.GetIndex(), LeafHash: base64.StdEncoding.EncodeToString(r.GetLeafHash()),
+				Proof: string(r.GetProof()), Entry: r.GetEntry(),
+			}
+		}
+		if err := cli.JSON(a.Stdout, out); err != nil {
+			return err
+		}
+	default:
+		if _, err := fmt.Fprintln(a.Stdout, t.Text()); err != nil {
+			return err
+		}
+	}
+	if r := t.Receipt; r != nil {
+		fmt.Fprintf(a.Stderr, "receipt verified: entry %d of %s\n", r.GetIndex(), r.GetOrigin())
+	}
+	return nil
+}
+
+// readAll reads at most one byte more than the limit, so that the caller sees when there was more.
+func readAll(r io.Reader, limit int64) ([]byte, error) { return io.ReadAll(io.LimitReader(r, limit+1)) }

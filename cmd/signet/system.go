@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/cmd/internal/cli"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+)
+
+func (a *app) system() *cobra.Command {
+	return cli.Group("system", "Look after the server", a.systemStatus(), a.systemAcknowledge())
+}
+
+func (a *app) systemStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Say whether the server can mint, and why not",
+		Example: "  signet system status\n  signet system status -o json | jq .canMint",
+		Args:    cli.Args(),
+	}
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, _ []string) error {
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			s, err := cl.GetStatus(ctx, &signetv1.GetStatusRequest{})
+			if err != nil {
+				return err
+			}
+			if *format == "json" {
+				return cli.JSON(a.Stdout, s)
+			}
+			return a.printStatus(s)
+		})
+	}
+	return cmd
+}
+
+func (a *app) printStatus(s *signetv1.Status) error {
+	mints := "yes"
+	if !s.GetCanMint() {
+		mints = "NO"
+	}
+	facts := [][2]string{{"mints", mints}}
+	for _, r := range s.GetReasons() {
+		facts = append(facts, [2]string{"because", r})
+	}
+	st, log := s.GetStore(), s.GetLog()
+	facts = append(facts,
+		[2]string{"version", s.GetVersion()},
+		[2]string{"vault", s.GetVaultId()},
+		[2]string{"node", s.GetNode()},
+		[2]string{"started", clock(s.GetStartTime())},
+		[2]string{"store", fmt.Sprintf("revision %d of lineage %s", st.GetRevision(), st.GetLineage())},
+		[2]string{"policy", fmt.Sprintf("revision %d", st.GetPolicyRevision())},
+		[2]string{"keys", strconv.FormatInt(st.GetKeys(), 10)},
+	)
+	for _, k := range st.GetDamagedKeys() {
+		facts = append(facts, [2]string{"damaged key", k})
+	}
+	for _, k := range st.GetKeks() {
+		where := k.GetUri()
+		if k.GetOnDisk() {
+			where += " (on this disk: a stolen disk is not defended)"
+		}
+		facts = append(facts, [2]string{"kek", where})
+	}
+	anchor := "none since the start: a rollback of the whole machine would pass unnoticed; signet audit verify shows one"
+	if log.GetLastAnchorTime() != nil {
+		anchor = clock(log.GetLastAnchorTime())
+	}
+	facts = append(facts,
+		[2]string{"log", fmt.Sprintf("%s, %d entries", log.GetOrigin(), log.GetSize())},
+		[2]string{"log key", log.GetVerifierKey()},
+		[2]string{"log space", fmt.Sprintf("%d MiB free, minting stops below %d MiB", log.GetFreeBytes()>>20, log.GetFreeBytesMark()>>20)},
+		[2]string{"last anchor", anchor},
+	)
+	if err := cli.Facts(a.Stdout, facts...); err != nil {
+		return err
+	}
+	if len(s.GetGaps()) == 0 {
+		return nil
+	}
+	rows := [][]string{{"GAP", "KIND", "FOUND", "ACKNOWLEDGED", "DETAIL"}}
+	for _, g := range s.GetGaps() {
+		rows = append(rows, gapRow(g))
+	}
+	return cli.Table(a.Stdout, rows)
+}
+
+func gapRow(g *signetv1.Gap) []string {
+	return []string{g.GetId(), g.GetKind(), clock(g.GetFoundTime()), clock(g.GetAcknowledgeTime()), g.GetDetail()}
+}
+
+func (a *app) systemAcknowledge() *cobra.Command {
+	var reason string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "acknowledge ID --reason TEXT",
+		Short: "Close a gap, so that minting goes on",
+		Long: `Close one gap in the record, by its id. A gap means that the store or the log is not what it was: a restored backup, a lost tail,
+or somebody at work. Know which before you close it. What was minted in between, and is on no record, stays unknown.`,
+		Example: `  signet system status
+  signet system acknowledge 01998a2e --reason "restored last night's backup after the disk failed, ticket 4712"`,
+		Args: cli.Args("ID"),
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why it is known to be harmless, for the audit log")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask; needed where standard input is not a terminal")
+	if err := cmd.MarkFlagRequired("reason"); err != nil {
+		panic(err) // the flag is two lines above
+	}
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		if !yes {
+			if err := cli.Confirm(c, fmt.Sprintf("Acknowledge gap %s? Minting then goes on.", args[0])); err != nil {
+				return err
+			}
+		}
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			resp, err := cl.Acknowledge(ctx, &signetv1.AcknowledgeRequest{Id: args[0], Reason: reason})
+			if err != nil {
+				return err
+			}
+			if *format == "json" {
+				return cli.JSON(a.Stdout, resp)
+			}
+			_, err = fmt.Fprintf(a.Stdout, "Acknowledged gap %s; %d are still open.\n", resp.GetGap().GetId(), resp.GetOpen())
+			return err
+		})
+	}
+	return cmd
+}
