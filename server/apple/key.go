@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,13 +19,20 @@ func FingerprintOf(pub *ecdsa.PublicKey) (Fingerprint, error) {
 	if !isP256(pub) {
 		return "", errNotP256
 	}
-	spki, err := x509.MarshalPKIXPublicKey(pub)
+	point, err := pub.Bytes()
 	if err != nil {
 		return "", fmt.Errorf("fingerprinting a public key: %w", err)
 	}
-	sum := sha256.Sum256(spki)
-	return Fingerprint("sha256:" + hex.EncodeToString(sum[:])), nil
+	return fingerprintOf(point), nil
 }
+
+func fingerprintOf(point []byte) Fingerprint {
+	sum := sha256.Sum256(append([]byte(spkiHead), point...))
+	return Fingerprint("sha256:" + hex.EncodeToString(sum[:]))
+}
+
+// spkiHead comes before the uncompressed point in a SubjectPublicKeyInfo of P-256.
+const spkiHead = "\x30\x59\x30\x13\x06\x07" + oidECPublicKey + "\x06\x08" + oidP256 + "\x03\x42\x00"
 
 // Key is a private key on its way from a file into the vault: on P-256, and its public half was computed from its
 // private half. It may be read concurrently, but not while it is wiped.
@@ -52,26 +58,28 @@ const (
 
 // newKey makes the Key of a private number, which stays the caller's, and refuses one that is out of range.
 func newKey(scalar *[scalarLen]byte) (*Key, error) {
-	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:])
+	public, point, err := publicHalf(scalar)
 	if err != nil {
 		return nil, errors.New("the key is damaged: its private number is not one that P-256 has")
 	}
-	defer wipePrivate(private)
-	public := private.PublicKey
-	fingerprint, err := FingerprintOf(&public)
-	if err != nil {
-		return nil, err
-	}
-	point, err := public.Bytes()
-	if err != nil {
-		return nil, fmt.Errorf("encoding a public key: %w", err)
-	}
-	k := &Key{public: &public, fingerprint: fingerprint}
+	k := &Key{public: public, fingerprint: fingerprintOf(point)}
 	b := append(k.der[:0], pkcs8Head...)
 	b = append(b, scalar[:]...)
 	b = append(b, pkcs8Middle...)
 	_ = append(b, point...)
 	return k, nil
+}
+
+// publicHalf computes the public half of a private number, as a key and as an uncompressed point.
+func publicHalf(scalar *[scalarLen]byte) (*ecdsa.PublicKey, []byte, error) {
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:])
+	if err != nil {
+		return nil, nil, err
+	}
+	defer wipePrivate(private)
+	public := private.PublicKey // a copy, so as not to keep the private half alive
+	point, err := public.Bytes()
+	return &public, point, err
 }
 
 func (k *Key) scalar() []byte { return k.der[len(pkcs8Head):][:scalarLen] }
