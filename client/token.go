@@ -41,27 +41,27 @@ type Token struct {
 }
 
 // Text is the token itself.
-func (t *Token) Text() string { return t.text }
+func (t Token) Text() string { return t.text }
 
 // Header is the HTTP header line in which Apple takes the token.
-func (t *Token) Header() string { return "Authorization: Bearer " + t.text }
+func (t Token) Header() string { return "Authorization: Bearer " + t.text }
 
 // String names the token without showing it.
-func (t *Token) String() string {
+func (t Token) String() string {
 	return fmt.Sprintf("token sha256:%s, expires %s", t.SHA256, t.Expires.UTC().Format(time.RFC3339))
 }
 
 // GoString is String.
-func (t *Token) GoString() string { return t.String() }
+func (t Token) GoString() string { return t.String() }
 
 // Format is String, whatever the verb.
-func (t *Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) } //nolint:errcheck // fmt has nowhere to put it
+func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) } //nolint:errcheck // fmt has nowhere to put it
 
 // LogValue is String.
-func (t *Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // MarshalText is String: a token does not slip into JSON by being a field of something.
-func (t *Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // Mint gets a new token for a profile. When a receipt was asked for and does not verify, the token is still returned beside the
 // error, which then is ErrUnverified or ErrNoLogKey: it was minted and recorded, only the proof is missing.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,9 @@ import (
 const (
 	maxKeyFile    = 16 << 10
 	maxSealedFile = 64 << 10
+
+	// sealedMagic is how a sealed file begins.
+	sealedMagic = "signet-sealed-key "
 )
 
 func (a *app) keyRecipient() *cobra.Command {
@@ -37,7 +41,7 @@ compare the fingerprint over another channel when the other side has no client.y
 			return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 				r, note, err := cl.Recipient(ctx)
 				if err != nil {
-					return err
+					return unproved(err)
 				}
 				if out == "" {
 					_, err = a.Stdout.Write(note)
@@ -117,9 +121,8 @@ func (a *app) warn(format string, args ...any) {
 	fmt.Fprintf(a.Stderr, "signet: warning: "+format+"\n", args...)
 }
 
-// seal parses a plain key and seals it to the recipient, all in this process; what held the key is wiped.
+// seal parses a plain key and seals it to the recipient, all in this process. The caller wipes data.
 func (a *app) seal(data []byte, r sealed.Recipient, facts apple.Facts, name string) ([]byte, apple.Fingerprint, error) {
-	defer clear(data)
 	key, err := apple.ParseKey(data)
 	if err != nil {
 		return nil, "", cli.Malformedf("", "the key file: %w", err)
@@ -171,6 +174,7 @@ that this prints with the one that signet key recipient printed for the operator
 			if err != nil {
 				return err
 			}
+			defer clear(data)
 			file, fingerprint, err := a.seal(data, r, facts, name)
 			if err != nil {
 				return err
@@ -259,10 +263,15 @@ made, goes as it is; facts given here complete what was sealed in it, and must n
 		if err != nil {
 			return err
 		}
+		defer clear(data)
+		plain := !bytes.HasPrefix(data, []byte(sealedMagic))
+		if !plain {
+			if _, err := sealed.ParseHeader(data); err != nil {
+				return cli.Malformedf("have it sent again, as a file", "%s: %w", file, err)
+			}
+		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			req := &signetv1.ImportKeyRequest{Name: name}
-			_, err := sealed.ParseHeader(data)
-			plain := err != nil
 			if plain {
 				if req.Sealed, err = a.sealHere(ctx, cl, data, f, name, file); err != nil {
 					return err
@@ -290,13 +299,11 @@ made, goes as it is; facts given here complete what was sealed in it, and must n
 func (a *app) sealHere(ctx context.Context, cl *client.Client, data []byte, f keyFlags, name, file string) ([]byte, error) {
 	facts, err := a.facts(f, file)
 	if err != nil {
-		clear(data)
 		return nil, err
 	}
 	r, _, err := cl.Recipient(ctx)
 	if err != nil {
-		clear(data)
-		return nil, err
+		return nil, unproved(err)
 	}
 	out, _, err := a.seal(data, r, facts, name)
 	return out, err
