@@ -94,7 +94,8 @@ func parseCheckpoint(text string) (Checkpoint, error) {
 	return Checkpoint{Origin: origin, Size: int64(size), Hash: hash}, nil //nolint:gosec // bounded above
 }
 
-// GenerateKey makes a new Ed25519 note key (algorithm 1) of that name: the signer's key, secret, and the verifier's.
-func GenerateKey(name string) (skey, vkey string, err error) {
+// GenerateKey makes a new Ed25519 note key (algorithm 1) of that name and returns the signer's key, which is secret,
+// and the verifier's, as note.NewSigner and note.NewVerifier take them.
+func GenerateKey(name string) (string, string, error) {
 	return note.GenerateKey(rand.Reader, name)
 }

@@ -105,7 +105,7 @@ func ParseProof(text []byte) (Proof, error) {
 	if len(lines) > 0 {
 		if extra, ok := bytes.CutPrefix(lines[0], []byte("extra ")); ok {
 			b, err := base64.StdEncoding.Strict().DecodeString(string(extra))
-			if err != nil {
+			if err != nil || bytes.IndexByte(extra, '\r') >= 0 { // which the decoder passes over
 				return Proof{}, fmt.Errorf("%w: its extra data is not base64", ErrProof)
 			}
 			p.Extra, lines = append([]byte{}, b...), lines[1:]
@@ -163,5 +163,8 @@ func VerifyReceipt(text []byte, v note.Verifier) (*Receipt, error) {
 	if r.Checkpoint, err = OpenCheckpoint(p.Checkpoint, v); err != nil {
 		return nil, err
 	}
-	return r, VerifyInclusion(r.Proof, r.Checkpoint, r.Index, r.Leaf)
+	if err := VerifyInclusion(r.Proof, r.Checkpoint, r.Index, r.Leaf); err != nil {
+		return nil, err
+	}
+	return r, nil
 }

@@ -165,7 +165,7 @@ func (s *scanner) marker(line []byte) error {
 		data = data[bytes.IndexByte(data, '\n')+1:]
 	}
 	if Sum(sha256.Sum256(data)) != m.SHA256 {
-		s.broken(s.first, "entries that do not agree with their marker")
+		s.broken(s.first, fmt.Sprintf("the entries of lines %d to %d do not agree with their marker", s.lines-int(m.Count), s.lines-1))
 		return nil
 	}
 	switch {
