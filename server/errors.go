@@ -80,25 +80,29 @@ func (s *Server) publicError(ctx context.Context, c *call, err error) error {
 	case errors.As(err, &transport):
 		return transport.error
 	case errors.As(err, &failure):
-		return answer(codes.Unauthenticated, reasonUnauthenticated, "a valid client certificate is required")
+		return answer(c, codes.Unauthenticated, reasonUnauthenticated, "a valid client certificate is required")
 	case errors.As(err, &bad):
-		return answer(codes.InvalidArgument, authority.ReasonMalformed, bad.Error(), &errdetails.BadRequest{FieldViolations: bounded(bad.violations)})
+		return answer(c, codes.InvalidArgument, authority.ReasonMalformed, bad.Error(), &errdetails.BadRequest{FieldViolations: bounded(bad.violations)})
 	case errors.As(err, &refused):
 		for _, row := range codeOf {
 			if errors.Is(refused, row.kind) {
 				if row.code == codes.Unavailable {
 					s.logger.WarnContext(ctx, "a call failed", "method", c.method, "request", c.id, "reason", refused.Reason, "cause", errors.Unwrap(refused))
 				}
-				return answer(row.code, refused.Reason, refused.Public, details(refused)...)
+				return answer(c, row.code, refused.Reason, refused.Public, details(refused)...)
 			}
 		}
 	case errors.Is(err, context.DeadlineExceeded):
-		return answer(codes.DeadlineExceeded, reasonDeadline, "the call took too long; whether it had an effect is in the audit log")
+		return answer(c, codes.DeadlineExceeded, reasonDeadline, "the call took too long; whether it had an effect is in the audit log")
 	case errors.Is(err, context.Canceled):
-		return answer(codes.Canceled, reasonCanceled, "the call was cancelled; whether it had an effect is in the audit log")
+		return answer(c, codes.Canceled, reasonCanceled, "the call was cancelled; whether it had an effect is in the audit log")
 	}
 	s.logger.ErrorContext(ctx, "internal error", "method", c.method, "request", c.id, "error", causes(err))
-	return answer(codes.Internal, authority.ReasonInternal, "internal error; the server's log knows more under request "+c.id)
+	return internalError(c)
+}
+
+func internalError(c *call) error {
+	return answer(c, codes.Internal, authority.ReasonInternal, "internal error; the server's log knows more under request "+c.id)
 }
 
 // causes is what the server's own log says of an error: an *authority.Error prints only its public text.
@@ -120,7 +124,10 @@ func details(e *authority.Error) []protoadapt.MessageV1 {
 	if errors.As(e, &p) {
 		violations := make([]*errdetails.BadRequest_FieldViolation, len(p.Problems))
 		for i, problem := range p.Problems {
-			violations[i] = &errdetails.BadRequest_FieldViolation{Field: "document", Description: problem.String()}
+			violations[i] = &errdetails.BadRequest_FieldViolation{Description: problem.Message}
+			if problem.Line > 0 {
+				violations[i].Field = fmt.Sprintf("%d:%d", problem.Line, problem.Column)
+			}
 		}
 		all = append(all, &errdetails.BadRequest{FieldViolations: bounded(violations)})
 	}
@@ -139,10 +146,11 @@ func bounded(violations []*errdetails.BadRequest_FieldViolation) []*errdetails.B
 	return violations
 }
 
-// answer is a status with ErrorInfo.
-func answer(code codes.Code, reason authority.Reason, text string, more ...protoadapt.MessageV1) error {
+// answer is a status with ErrorInfo, which also names the request.
+func answer(c *call, code codes.Code, reason authority.Reason, text string, more ...protoadapt.MessageV1) error {
 	st := status.New(code, text)
-	all := append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Domain: errorDomain, Reason: string(reason)}}, more...)
+	info := &errdetails.ErrorInfo{Domain: errorDomain, Reason: string(reason), Metadata: map[string]string{"request_id": c.id}}
+	all := append([]protoadapt.MessageV1{info}, more...)
 	// WithDetails fails only for codes.OK or a message that does not marshal; the bare status is still true.
 	if detailed, err := st.WithDetails(all...); err == nil {
 		st = detailed

@@ -146,16 +146,17 @@ func (s *Server) admit(ctx context.Context, c *call, r rule, listed bool) error 
 
 // settle turns the end of a call, a panic included, into the error that its caller gets.
 func (s *Server) settle(ctx context.Context, c *call, err error, panicked any) error {
-	if panicked != nil {
+	switch {
+	case panicked != nil:
 		// The value may hold anything, a request's content too; only what the runtime itself says is safe.
-		err = fmt.Errorf("panic of type %T", panicked)
+		text := fmt.Sprintf("panic of type %T", panicked)
 		if r, ok := panicked.(runtime.Error); ok {
-			err = fmt.Errorf("panic: %w", r)
+			text = r.Error()
 		}
-		s.logger.ErrorContext(ctx, "a call panicked", "method", c.method, "request", c.id, "error", err, "stack", string(debug.Stack()))
+		s.logger.ErrorContext(ctx, "a call panicked", "method", c.method, "request", c.id, "panic", text, "stack", string(debug.Stack()))
+		return internalError(c)
+	case err != nil:
+		return s.publicError(ctx, c, err)
 	}
-	if err == nil {
-		return nil
-	}
-	return s.publicError(ctx, c, err)
+	return nil
 }

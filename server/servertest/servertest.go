@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server"
 	"github.com/p8signet/signet/store"
@@ -215,6 +216,14 @@ func (s *Server) Conn(id string) *grpc.ClientConn {
 	certificate := s.Certificate(id)
 	s.conns[id] = s.Dial(&certificate)
 	return s.conns[id]
+}
+
+// Client is a client over Conn that has the log's key.
+func (s *Server) Client(id string) *client.Client {
+	s.t.Helper()
+	c, err := client.New(s.Conn(id), client.LogKey{Origin: s.LogOrigin(), Key: s.LogKey()})
+	s.check("making a client", err)
+	return c
 }
 
 // Certificate has the vault's CA issue one for a spiffe id.
