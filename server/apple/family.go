@@ -60,6 +60,9 @@ func ParseTTL(d time.Duration) (time.Duration, error) {
 type Params interface {
 	Family() Family
 	Limits() Limits
+	// CheckKind reports whether keys of this kind can sign this family; all that can be checked of a key without an
+	// active version.
+	CheckKind(Kind) error
 	// Check reports whether a key with these facts can sign this family, and whether the parameters make sense; the
 	// error says what to do. The policy calls it when it is applied.
 	Check(Facts) error
@@ -106,18 +109,19 @@ func (p AppStoreConnect) Check(f Facts) error {
 	if err := f.Validate(); err != nil {
 		return err
 	}
-	return p.checkKind(f.Kind)
+	return p.CheckKind(f.Kind)
 }
 
 // Spec composes an App Store Connect token: iss for a team key, sub for an individual one.
 func (p AppStoreConnect) Spec(f Facts, ask Ask) (Spec, error) {
-	if err := p.checkKind(f.Kind); err != nil {
+	if err := p.CheckKind(f.Kind); err != nil {
 		return Spec{}, err
 	}
 	return scopedSpec(FamilyAppStoreConnect, "appstoreconnect-v1", f, p.Scope, ask)
 }
 
-func (AppStoreConnect) checkKind(k Kind) error {
+// CheckKind accepts team keys and individual keys of App Store Connect.
+func (AppStoreConnect) CheckKind(k Kind) error {
 	if k == KindAppStoreConnect || k == KindAppStoreConnectIndividual {
 		return nil
 	}
@@ -140,18 +144,19 @@ func (p Enterprise) Check(f Facts) error {
 	if err := f.Validate(); err != nil {
 		return err
 	}
-	return p.checkKind(f.Kind)
+	return p.CheckKind(f.Kind)
 }
 
 // Spec composes an Enterprise Program token.
 func (p Enterprise) Spec(f Facts, ask Ask) (Spec, error) {
-	if err := p.checkKind(f.Kind); err != nil {
+	if err := p.CheckKind(f.Kind); err != nil {
 		return Spec{}, err
 	}
 	return scopedSpec(FamilyEnterprise, "apple-developer-enterprise-v1", f, p.Scope, ask)
 }
 
-func (Enterprise) checkKind(k Kind) error {
+// CheckKind accepts enterprise keys.
+func (Enterprise) CheckKind(k Kind) error {
 	if k == KindEnterprise {
 		return nil
 	}
