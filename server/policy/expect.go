@@ -96,20 +96,20 @@ func (c *compiler) test(n ast.Node) {
 func (c *compiler) testCaller(t *test, e entry) {
 	f, ok := c.fields(e.value, "as", "mtls", "certificate")
 	t.request.Principal.Kind = PrincipalMTLS
-	if e, named := f["mtls"]; named {
-		if domain, path, ok := c.id(e.value, "mtls", false); ok {
+	if mtls, named := f["mtls"]; named {
+		if domain, path, ok := c.id(mtls.value, "mtls", false); ok {
 			t.request.Principal.ID = idPrefix + domain + path
 		}
 	} else if ok {
 		c.add(e.key, "as names nobody: give it mtls: spiffe://…")
 	}
-	if e, ok := f["certificate"]; ok {
-		t.request.Principal.Certificate, _ = c.certificate(e.value)
+	if certificate, ok := f["certificate"]; ok {
+		t.request.Principal.Certificate, _ = c.certificate(certificate.value)
 	}
 }
 
 func (c *compiler) testProfile(t *test, e entry) {
-	text, ok := c.text(e.value, "mint")
+	text, ok := c.text(e.value, "mint", "the name of one profile")
 	if !ok {
 		return
 	}
@@ -120,7 +120,7 @@ func (c *compiler) testProfile(t *test, e entry) {
 }
 
 func (c *compiler) testAction(t *test, e entry, hasOn bool) {
-	text, ok := c.text(e.value, "do")
+	text, ok := c.text(e.value, "do", "one action")
 	if !ok {
 		return
 	}
@@ -138,7 +138,7 @@ func (c *compiler) testKey(t *test, e entry) {
 	if t.request.Action != "" && !t.request.Action.onKey() {
 		c.add(e.key, "on without a key action: take it out")
 	}
-	text, ok := c.text(e.value, "on")
+	text, ok := c.text(e.value, "on", "the name of one key")
 	if !ok {
 		return
 	}
@@ -152,7 +152,7 @@ func (c *compiler) testKey(t *test, e entry) {
 func (c *compiler) testVerdict(t *test, e entry) {
 	n, _ := e.value.(*ast.StringNode)
 	if n == nil || !slices.Contains([]string{"allow", "deny"}, n.Value) {
-		c.add(positionOf(e.value), "expect is neither allow nor deny: write one of them")
+		c.add(positionOf(e.value), "expect is neither allow nor deny: write one of the two")
 		return
 	}
 	t.allow = n.Value == "allow"

@@ -81,7 +81,7 @@ func (c *compiler) grantID(g *grant, f map[string]entry) {
 		c.add(g.at, "the grant has no id: give it one, by which the log names it")
 		return
 	}
-	id, ok := c.text(e.value, "id")
+	id, ok := c.text(e.value, "id", "a name, in quotes if it is a number")
 	if !ok {
 		return
 	}
@@ -133,7 +133,7 @@ func (c *compiler) selector(g *grant, n ast.Node) {
 
 // id reads a SPIFFE id, or a pattern for such.
 func (c *compiler) id(n ast.Node, what string, wildcards bool) (domain, path string, ok bool) {
-	text, ok := c.text(n, what)
+	text, ok := c.text(n, what, "spiffe://trust-domain/path")
 	if !ok {
 		return "", "", false
 	}
@@ -149,7 +149,7 @@ func (c *compiler) id(n ast.Node, what string, wildcards bool) (domain, path str
 }
 
 func (c *compiler) certificate(n ast.Node) (hash string, ok bool) {
-	hash, ok = c.text(n, "certificate")
+	hash, ok = c.text(n, "certificate", "sha256: and 64 hexadecimal digits")
 	if !ok {
 		return "", false
 	}
@@ -167,7 +167,7 @@ func (c *compiler) names(e entry, each func(at position, text string)) {
 		c.add(e.key, "%s is empty: name something or take it out", e.name)
 	}
 	for _, n := range list {
-		if text, ok := c.text(n, "an item of "+e.name); ok {
+		if text, ok := c.text(n, "an item of "+e.name, "a name, in quotes if it is a number"); ok {
 			each(positionOf(n), text)
 		}
 	}
@@ -229,7 +229,7 @@ func (c *compiler) rate(g *grant, e entry, f map[string]entry) {
 	if _, ok := f["mint"]; !ok {
 		c.add(e.key, "a rate without mint: it limits how often tokens are minted, so take it out")
 	}
-	text, ok := c.text(e.value, "rate")
+	text, ok := c.text(e.value, "rate", "a rate such as 60/h, or none")
 	if !ok {
 		return
 	}

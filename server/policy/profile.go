@@ -105,7 +105,7 @@ func (c *compiler) scope(e entry) []apple.Scope {
 	}
 	var scope []apple.Scope
 	for _, n := range list {
-		text, ok := c.text(n, "an entry of scope")
+		text, ok := c.text(n, "an entry of scope", `a request such as "GET /v1/apps"`)
 		if !ok {
 			continue
 		}
@@ -135,7 +135,7 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	if !ok {
 		return
 	}
-	text, ok := c.text(e.value, "ttl")
+	text, ok := c.text(e.value, "ttl", "a duration such as 10m")
 	if !ok {
 		return
 	}
@@ -148,7 +148,7 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	case err != nil:
 		c.add(at, "%v", err)
 	case pr.params != nil && d > limits.Max:
-		c.add(at, "a ttl above what Apple accepts for this family, which is at most %d seconds as minted here", limits.Max/time.Second)
+		c.add(at, "a ttl above %s, the most for this family of tokens: write that or less", limits.Max)
 	default:
 		pr.ttl = d
 	}
@@ -157,7 +157,7 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 // key reads the key that a profile names and checks that it can serve the
 // profile, as far as facts are known.
 func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
-	text, ok := c.text(n, "key")
+	text, ok := c.text(n, "key", "the name of a key, in quotes if it is a number")
 	if !ok {
 		return
 	}
@@ -175,12 +175,12 @@ func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
 	case !ok:
 		c.add(positionOf(n), "there is no key of this name in the vault: import it first, or correct the name")
 		return
-	case f.State == KeyStateDamaged:
-		return // nothing is known of it, and it mints nothing
-	case f.KeyID != "":
+	case f.State == KeyStateDamaged: // nothing is known of it, and it mints nothing
+		return
+	case f.KeyID == "": // no version of it is active
+		err = pr.params.CheckKind(f.Kind)
+	default:
 		err = pr.params.Check(f.Facts)
-	default: // no active version: its kind alone is known
-		_, err = pr.params.Spec(f.Facts, apple.Ask{TTL: pr.params.Limits().Default})
 	}
 	if err != nil {
 		c.add(familyAt, "%v", err)

@@ -228,12 +228,12 @@ func (r *reader) fields(n ast.Node, what string, known ...string) (fields map[st
 	return fields, clean
 }
 
-// text reads a string.
-func (r *reader) text(n ast.Node, what string) (string, bool) {
+// text reads a string; want says what one is expected.
+func (r *reader) text(n ast.Node, what, want string) (string, bool) {
 	if s, ok := n.(*ast.StringNode); ok {
 		return s.Value, true
 	}
-	r.add(positionOf(n), "%s is %s: want text, in quotes where YAML sees something else", what, describe(n))
+	r.add(positionOf(n), "%s is %s: want %s", what, describe(n), want)
 	return "", false
 }
 
