@@ -1,6 +1,7 @@
 package apple
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -196,7 +197,7 @@ func scopedSpec(family Family, audience string, f Facts, granted []Scope, ask As
 		return Spec{}, err
 	}
 	if ttl > scopedLimits.Max {
-		return Spec{}, ErrTTLTooLong
+		return Spec{}, fmt.Errorf("%w: ask for %s or less", ErrTTLTooLong, scopedLimits.Max)
 	}
 	scope, err := narrow(granted, ask.Scope)
 	if err != nil {

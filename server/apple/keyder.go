@@ -78,6 +78,9 @@ func parsePrivateKey(der []byte) (*Key, error) {
 		k.notes = append(k.notes, noteSEC1)
 		return k, nil
 	}
+	if version != 0 {
+		return nil, errMalformedDER
+	}
 	return parsePKCS8(rest)
 }
 

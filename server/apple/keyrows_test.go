@@ -351,6 +351,7 @@ func keyRows(t testing.TB) []keyRow {
 		{name: "no algorithm", data: sequence(number(0), raw(sequence())), want: malformed},
 		{name: "no key in PKCS#8", data: sequence(number(0), raw(sequence(curve(oidECPublicKey), curve(oidP256)))), want: malformed},
 		{name: "a curve that is no OID", data: encode("PRIVATE KEY", shapeShort.with(func(s *keyShape) { s.outer = number(5) })), want: malformed},
+		{name: "PKCS#8 of version 2", data: append([]byte("\x30\x81\x87\x02\x01\x02"), shapeShort.der()[6:]...), want: malformed},
 		{name: "ECPrivateKey of version 2", data: sequence(number(2), octets("a")), want: malformed},
 		{name: "ECPrivateKey in PKCS#8 of version 2", data: sequence(number(0), raw(sequence(curve(oidECPublicKey), curve(oidP256))), octets(string(sequence(number(2), octets("a"))))), want: malformed},
 		{name: "a public part that is no bit string", data: sequence(number(1), octets(string(testScalar[:])), raw([]byte("\xa1\x02\x04\x00"))), want: malformed},
