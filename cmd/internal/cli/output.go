@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,25 +85,25 @@ func marshal(v any) ([]byte, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("writing JSON: %w", err)
 	}
-	return out.Bytes(), nil
+	return bytes.TrimSpace(out.Bytes()), nil
 }
 
 // Table prints rows in columns. The first row is the head.
 func Table(w io.Writer, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var out bytes.Buffer
+	tw := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			if cell == "" && i < len(row)-1 {
-				cell = "-"
-			}
-			cells[i] = clean(cell, false)
+			cells[i] = clean(cmp.Or(cell, "-"), false)
 		}
-		if _, err := fmt.Fprintln(tw, strings.Join(cells, "\t")); err != nil {
-			return err
-		}
+		fmt.Fprintln(tw, strings.Join(cells, "\t")) //nolint:errcheck // a buffer takes everything
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(out.Bytes())
+	return err
 }
 
 // Facts prints name and value, a line each; what has no value is left out.
