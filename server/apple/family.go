@@ -104,13 +104,7 @@ func (AppStoreConnect) Limits() Limits { return scopedLimits }
 
 // Check wants a team key or an individual key of App Store Connect.
 func (p AppStoreConnect) Check(f Facts) error {
-	if err := checkScopes(p.Scope); err != nil {
-		return err
-	}
-	if err := f.Validate(); err != nil {
-		return err
-	}
-	return p.CheckKind(f.Kind)
+	return cmp.Or(checkScopes(p.Scope), f.Validate(), p.CheckKind(f.Kind))
 }
 
 // Spec composes an App Store Connect token: iss for a team key, sub for an individual one.
@@ -139,13 +133,7 @@ func (Enterprise) Limits() Limits { return scopedLimits }
 
 // Check wants an enterprise key.
 func (p Enterprise) Check(f Facts) error {
-	if err := checkScopes(p.Scope); err != nil {
-		return err
-	}
-	if err := f.Validate(); err != nil {
-		return err
-	}
-	return p.CheckKind(f.Kind)
+	return cmp.Or(checkScopes(p.Scope), f.Validate(), p.CheckKind(f.Kind))
 }
 
 // Spec composes an Enterprise Program token.
