@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -139,8 +140,8 @@ func newDir(dir string, fill func(tmp string) error) error {
 		err = syncTree(tmp)
 	}
 	if err == nil {
-		// Over an empty directory rename succeeds, over one that somebody filled in between it fails.
-		if err = os.Rename(tmp, dir); err != nil {
+		// Over an empty directory rename succeeds (os.Rename would not try), over one that was filled in between it fails.
+		if err = syscall.Rename(tmp, dir); err != nil {
 			err = fmt.Errorf("putting the directory in place: %w (a mount point cannot be replaced: name a directory below it)", err)
 		}
 	}
