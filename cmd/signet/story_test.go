@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/cmd/internal/daemon"
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/proto/sealed"
+)
+
+// TestMain makes both programs commands of the stories.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"signet": main,
+		"signetd": func() {
+			syscall.Umask(0o077)
+			if err := cli.Harden(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(cli.Other)
+			}
+			os.Exit(daemon.Run(context.Background(), cli.Env{
+				Args: os.Args[1:], Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Version: "story",
+			}))
+		},
+	})
+}
+
+// TestStories runs testdata/*.txt: each is somebody's day with the real programs.
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("ISSUER", "57246542-96fe-1a63-e053-0824d011072a")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": cmdCode, "p8": cmdP8, "jwt": cmdJWT, "ready": cmdReady, "recipient": cmdRecipient, "flip": cmdFlip, "cut": cmdCut, "field": cmdField, "modes": cmdModes,
+		},
+	})
+}
+
+// cmdCode runs a program that must end with this exit code: code N PROGRAM ARGS…
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N PROGRAM ARGS…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		if _, scanErr := fmt.Sscanf(err.Error(), "exit status %d", &got); scanErr != nil {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// cmdP8 makes a key file, and the public half beside it: p8 FILE [SHAPE]
+func cmdP8(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: p8 FILE [SHAPE]")
+	}
+	shape := "good"
+	if len(args) == 2 {
+		shape = args[1]
+	}
+	curve := elliptic.P256()
+	if shape == "p384" {
+		curve = elliptic.P384()
+	}
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	ts.Check(err)
+	pub, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	ts.Check(err)
+	pubPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub})
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	switch shape {
+	case "good", "p384":
+	case "public":
+		text = pubPEM
+	case "two":
+		text = append(text, text...)
+	case "truncated":
+		text = text[:len(text)/2]
+	case "encrypted":
+		text = pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der})
+	case "rsa":
+		rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+		ts.Check(err)
+		der, err := x509.MarshalPKCS8PrivateKey(rsaKey)
+		ts.Check(err)
+		text = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	case "oneline":
+		text = []byte(strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", `\n`))
+	default:
+		ts.Fatalf("no shape %s", shape)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pub"), pubPEM, 0o600))
+}
+
+// cmdJWT verifies a token with golang-jwt's parser and the public key alone, and prints header and claims: jwt TOKEN-FILE PUB-FILE
+func cmdJWT(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: jwt TOKEN-FILE PUB-FILE")
+	}
+	pub, err := jwt.ParseECPublicKeyFromPEM([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	text := strings.TrimSpace(ts.ReadFile(args[0]))
+	text = strings.TrimPrefix(text, "Authorization: Bearer ")
+	token, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return pub, nil }, jwt.WithValidMethods([]string{"ES256"}), jwt.WithExpirationRequired(), jwt.WithIssuedAt())
+	if neg != (err != nil) {
+		ts.Fatalf("the token verifies: %v", err)
+	}
+	if neg {
+		return
+	}
+	claims, ok := token.Claims.(jwt.MapClaims)
+	if !ok {
+		ts.Fatalf("claims are %T", token.Claims)
+	}
+	exp, err := claims.GetExpirationTime()
+	ts.Check(err)
+	iat, err := claims.GetIssuedAt()
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "ttl %d\n", int(exp.Sub(iat.Time).Seconds()))
+	for _, v := range []any{token.Header, claims} {
+		out, err := json.Marshal(v)
+		ts.Check(err)
+		fmt.Fprintf(ts.Stdout(), "%s\n", out)
+	}
+}
+
+var listenLine = regexp.MustCompile(`(?m)^listen: "?([^"\n]+)"?$`)
+
+// cmdReady waits until the server of a vault accepts connections: ready VAULT
+func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ready VAULT")
+	}
+	m := listenLine.FindStringSubmatch(ts.ReadFile(filepath.Join(args[0], "signetd.yaml")))
+	if m == nil {
+		ts.Fatalf("no listen in the config")
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.DialTimeout("tcp", m[1], time.Second)
+		if err == nil {
+			ts.Check(conn.Close())
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("nothing listens: %v", err)
+		}
+	}
+}
+
+// cmdRecipient makes a recipient of nobody's, signed by a log key of nobody's: recipient FILE DAYS
+func cmdRecipient(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: recipient FILE DAYS")
+	}
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	skey, vkey, err := auditlog.GenerateKey("foreign/node-1")
+	ts.Check(err)
+	signer, err := note.NewSigner(skey)
+	ts.Check(err)
+	priv, err := sealed.NewPrivate("foreign", time.Now().Add(time.Duration(days)*24*time.Hour).Truncate(time.Second))
+	ts.Check(err)
+	r := priv.Recipient()
+	r.Log = vkey
+	msg, err := r.MarshalNote(signer)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), msg, 0o600))
+}
+
+// cmdFlip flips one bit in the middle of where TEXT last stands in a file: flip FILE TEXT
+func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: flip FILE TEXT")
+	}
+	data := []byte(ts.ReadFile(args[0]))
+	at := bytes.LastIndex(data, []byte(args[1]))
+	if at < 0 {
+		ts.Fatalf("%s is not in %s", args[1], args[0])
+	}
+	data[at+len(args[1])/2] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
+}
+
+// cmdCut cuts a file off before the last line that contains TEXT: cut FILE TEXT
+func cmdCut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut FILE TEXT")
+	}
+	data := ts.ReadFile(args[0])
+	at := strings.LastIndex(data, args[1])
+	if at < 0 {
+		ts.Fatalf("%s is not in %s", args[1], args[0])
+	}
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), int64(strings.LastIndexByte(data[:at], '\n')+1)))
+}
+
+// cmdField puts a field of a JSON file, such as .a.b.0, into a variable: field VAR FILE PATH
+func cmdField(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: field VAR FILE PATH")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &v))
+	for part := range strings.SplitSeq(strings.TrimPrefix(args[2], "."), ".") {
+		switch at := v.(type) {
+		case map[string]any:
+			v = at[part]
+		case []any:
+			i, err := strconv.Atoi(part)
+			ts.Check(err)
+			if i >= len(at) {
+				ts.Fatalf("%s has no %d", args[2], i)
+			}
+			v = at[i]
+		}
+	}
+	if v == nil {
+		ts.Fatalf("%s has no %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+// cmdModes fails when anybody but the owner may touch anything below a directory: modes DIR
+func cmdModes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: modes DIR")
+	}
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if st.Mode().Perm()&0o077 != 0 {
+			return fmt.Errorf("%s has mode %v", path, st.Mode())
+		}
+		return nil
+	}))
+}
