@@ -75,10 +75,12 @@ func (s *Server) checkRequest(request any) error {
 	if bytes.Equal(r.GetUnknown(), undecodable) {
 		return malformed("", "the request is not a %s on the wire", r.Descriptor().FullName())
 	}
+	if err := checkFields(r); err != nil {
+		return err
+	}
 	err := s.validator.Validate(m)
 	if err == nil {
-		// Last, for it looks through every text, and those are of bounded length now.
-		return checkFields(r)
+		return nil
 	}
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {

@@ -1,0 +1,93 @@
+package server_test
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/servertest"
+)
+
+const (
+	serving    = grpc_health_v1.HealthCheckResponse_SERVING
+	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+)
+
+// TestHealth uses the ordinary client of grpc.health.v1, which knows nothing of us and has no certificate.
+func TestHealth(t *testing.T) {
+	s := servertest.New(t)
+	client := grpc_health_v1.NewHealthClient(s.Dial(nil))
+	size := func() int64 {
+		t.Helper()
+		st, err := signetv1.NewSystemServiceClient(s.Operator()).GetStatus(t.Context(), &signetv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.GetLog().GetSize()
+	}
+	step := size()
+	step = size() - step // what asking for the size itself adds
+
+	before := size()
+	for _, service := range []string{"", "signet.v1.TokenService"} {
+		answer, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+		if err != nil || answer.GetStatus() != serving {
+			t.Errorf("%q: %v, %v", service, answer.GetStatus(), err)
+		}
+	}
+	if _, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "signet.v1.Nothing"}); err == nil {
+		t.Error("a service that is not there is healthy")
+	}
+	all, err := client.List(t.Context(), &grpc_health_v1.HealthListRequest{})
+	if err != nil || len(all.GetStatuses()) != 2 {
+		t.Errorf("list %v, %v", all, err)
+	}
+	watch, err := client.Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "signet.v1.TokenService"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		began := time.Now()
+		answer, err := watch.Recv()
+		if err != nil || answer.GetStatus() != want {
+			t.Fatalf("watched %v, %v; want %v", answer.GetStatus(), err, want)
+		}
+		if late := time.Since(began); late > time.Second {
+			t.Errorf("%v came after %s", want, late)
+		}
+	}
+	next(serving)
+	if after := size(); after-before != step {
+		t.Errorf("health checks made %d entries", after-before-step)
+	}
+
+	// A clock that went back an hour stops minting.
+	s.Clock.Advance(-time.Hour)
+	next(notServing)
+	s.Clock.Advance(time.Hour)
+	next(serving)
+
+	// Shutdown ends the stream and does not wait for its client.
+	began := time.Now()
+	s.Stop()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("a watching client held up the shutdown for %s", took)
+	}
+	for {
+		answer, err := watch.Recv()
+		if err != nil {
+			if code := status.Code(err); code != codes.Unavailable && code != codes.Canceled {
+				t.Errorf("the stream ended with %v", err)
+			}
+			break
+		}
+		if answer.GetStatus() != notServing {
+			t.Errorf("%v while shutting down", answer.GetStatus())
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package server_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/servertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	ci       = "spiffe://signet.test/ci/1"
+	stranger = "spiffe://signet.test/nobody/1"
+)
+
+// policyDoc lets ci mint with the key asc.
+const policyDoc = `version: 1
+profiles:
+  release: {key: asc, app_store_connect: {}, ttl: 10m}
+  read:
+    key: asc
+    app_store_connect: {scope: [GET /v1/apps/1, GET /v1/apps/1/builds]}
+grants:
+  - id: ci
+    to: [{mtls: "spiffe://signet.test/ci/*"}]
+    mint: [release, read]
+    rate: none
+`
+
+// minting is a server with a key and a policy that lets ci mint.
+func minting(t testing.TB, options ...servertest.Options) (*servertest.Server, *servertest.Key) {
+	t.Helper()
+	s := servertest.New(t, options...)
+	key := s.ImportKey("asc", "app-store-connect")
+	s.ApplyPolicy(policyDoc)
+	return s, key
+}
+
+// ours are all methods of signet.v1.
+func ours() []protoreflect.MethodDescriptor {
+	var all []protoreflect.MethodDescriptor
+	protoregistry.GlobalFiles.RangeFilesByPackage("signet.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			methods := f.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				all = append(all, methods.Get(j))
+			}
+		}
+		return true
+	})
+	return all
+}
+
+// path is a method as gRPC names it.
+func path(m protoreflect.MethodDescriptor) string {
+	return "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
+}
+
+// call calls a method; the answer is of its own type.
+func call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor, request proto.Message, options ...grpc.CallOption) (proto.Message, error) {
+	answer := dynamicpb.NewMessage(m.Output())
+	return answer, conn.Invoke(ctx, path(m), request, answer, options...)
+}
+
+// reason is the ErrorInfo reason of an error; empty when it has none.
+func reason(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == "signet" {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
+// expect fails the test unless err has the code and reason.
+func expect(t *testing.T, err error, code codes.Code, why string) {
+	t.Helper()
+	if status.Code(err) != code || reason(err) != why {
+		t.Errorf("answered %v with reason %q, want %v with %q", err, reason(err), code, why)
+	}
+}
+
+func mint(ctx context.Context, conn *grpc.ClientConn, profile string) (*signetv1.MintTokenResponse, error) {
+	return signetv1.NewTokenServiceClient(conn).MintToken(ctx, &signetv1.MintTokenRequest{Profile: profile})
+}
+
+// entries are the entries that a filter finds, oldest first, as the operator sees them.
+func entries(t *testing.T, s *servertest.Server, filter *signetv1.EntryFilter) []string {
+	t.Helper()
+	page, err := signetv1.NewAuditServiceClient(s.Operator()).ListEntries(t.Context(), &signetv1.ListEntriesRequest{
+		Filter: filter, PageSize: 5000, Order: signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, e := range page.GetEntries() {
+		lines = append(lines, string(e.GetLine()))
+	}
+	return lines
+}
+
+func containsAll(s string, parts ...string) bool {
+	for _, p := range parts {
+		if !strings.Contains(s, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// hashIn is the hash of the token of an entry.
+func hashIn(line []byte) string {
+	e, err := auditlog.ParseEntry(line)
+	if err != nil || e.Token == nil {
+		return ""
+	}
+	return e.Token.SHA256.String()
+}

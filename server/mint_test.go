@@ -1,0 +1,148 @@
+package server_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/apple"
+	"github.com/p8signet/signet/server/servertest"
+)
+
+func TestMint(t *testing.T) {
+	s, key := minting(t)
+	tokens := signetv1.NewTokenServiceClient(s.Conn(ci))
+	var header metadata.MD
+	minted, err := tokens.MintToken(t.Context(), &signetv1.MintTokenRequest{
+		Profile: "read", Ttl: durationpb.New(5 * time.Minute), Receipt: true,
+		Parameters: &signetv1.MintTokenRequest_Scope{Scope: &signetv1.ScopeParameters{Entries: []string{"GET /v1/apps/1"}}},
+	}, grpc.Header(&header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compact := minted.GetBearerToken().GetToken()
+	if err := apple.Verify(compact, &key.Private.PublicKey); err != nil {
+		t.Errorf("the token does not verify: %v", err)
+	}
+	now := s.Clock.Now()
+	if got, want := minted.GetIssueTime().AsTime(), now.Add(-apple.BackDate); !got.Equal(want) {
+		t.Errorf("issued %s, want %s", got, want)
+	}
+	if got, want := minted.GetExpireTime().AsTime(), now.Add(5*time.Minute-apple.BackDate); !got.Equal(want) {
+		t.Errorf("expires %s, want %s", got, want)
+	}
+	if until := minted.GetUseUntil().AsTime(); until.Before(now) || until.After(minted.GetExpireTime().AsTime()) {
+		t.Errorf("use until %s, which is not between now and the end", until)
+	}
+	if len(minted.GetScope()) != 1 || minted.GetScope()[0] != "GET /v1/apps/1" {
+		t.Errorf("scope %q", minted.GetScope())
+	}
+	if minted.GetKeyId() != key.KeyID {
+		t.Errorf("key id %q, want %q", minted.GetKeyId(), key.KeyID)
+	}
+	sum := sha256.Sum256([]byte(compact))
+	if minted.GetSha256() != hex.EncodeToString(sum[:]) {
+		t.Errorf("sha256 %q is not the token's", minted.GetSha256())
+	}
+	if r := minted.GetReceipt(); r.GetOrigin() != s.LogOrigin() || !containsAll(string(r.GetEntry()), minted.GetSha256(), ci) {
+		t.Errorf("receipt %v", r)
+	}
+
+	id := header.Get("signet-request-id")
+	if len(id) != 1 {
+		t.Fatalf("request ids %q", id)
+	}
+	lines := entries(t, s, &signetv1.EntryFilter{Action: "token.mint"})
+	if len(lines) != 1 || !containsAll(lines[0], id[0], minted.GetSha256(), `"127.0.0.1:`, `"sha256:`, ci) {
+		t.Errorf("entries %q, want one with the request id %s, token hash, peer, certificate and caller", lines, id[0])
+	}
+}
+
+func TestOffMeansOff(t *testing.T) {
+	s, _ := minting(t)
+	keys := signetv1.NewKeyServiceClient(s.Operator())
+	caller := s.Conn(ci)
+	if _, err := mint(t.Context(), caller, "release"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.DisableKey(t.Context(), &signetv1.DisableKeyRequest{Name: "asc", Reason: "a drill"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := mint(t.Context(), caller, "release")
+	expect(t, err, codes.FailedPrecondition, "KEY_DISABLED")
+	_, err = mint(t.Context(), s.Conn(stranger), "release")
+	expect(t, err, codes.PermissionDenied, "DENIED")
+
+	s.Restart()
+	_, err = mint(t.Context(), caller, "release")
+	expect(t, err, codes.FailedPrecondition, "KEY_DISABLED")
+	if _, err := keys.EnableKey(t.Context(), &signetv1.EnableKeyRequest{Name: "asc"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mint(t.Context(), caller, "release"); err != nil {
+		t.Fatal(err)
+	}
+	revoked, err := keys.RevokeKey(t.Context(), &signetv1.RevokeKeyRequest{Name: "asc", Reason: "the drill is over"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := revoked.GetExposure(); e.GetUpperBound() == nil || len(e.GetLogs()) != 1 || e.GetLogs()[0].GetTokens() != 2 || e.GetRemainingStep() == "" {
+		t.Errorf("exposure %v, want two living tokens", e)
+	}
+	_, err = mint(t.Context(), caller, "release")
+	expect(t, err, codes.FailedPrecondition, "KEY_REVOKED")
+}
+
+// TestShutdownWhileMinting: what a caller received before or during Shutdown is in the log, and all else is an error.
+func TestShutdownWhileMinting(t *testing.T) {
+	s, _ := minting(t)
+	var (
+		mu       sync.Mutex
+		received []string
+		running  sync.WaitGroup
+	)
+	for range 8 {
+		certificate := s.Certificate(ci)
+		conn := s.Dial(&certificate)
+		running.Go(func() {
+			for {
+				minted, err := mint(t.Context(), conn, "release")
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				received = append(received, minted.GetSha256())
+				mu.Unlock()
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	s.Stop()
+	running.Wait()
+	if len(received) == 0 {
+		t.Fatal("nothing was minted")
+	}
+	s.Restart()
+	recorded := map[string]bool{}
+	client := s.Client(servertest.OperatorID)
+	for e, err := range client.Entries(t.Context(), &signetv1.EntryFilter{Action: "token.mint"}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 5000) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded[hashIn(e.GetLine())] = true
+	}
+	for _, sum := range received {
+		if !recorded[sum] {
+			t.Errorf("token %s was received and is not in the log", sum)
+		}
+	}
+	t.Logf("%d tokens received", len(received))
+}
