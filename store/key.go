@@ -189,3 +189,62 @@ func (k Key) Revoke(n int, now time.Time) (Key, error) {
 	}
 	return c, nil
 }
+
+// check says whether the key is one that the transitions could have made.
+func (k Key) check() error {
+	if !validName(k.Name) {
+		return fmt.Errorf("a key name is 1 to 128 characters, letters, digits, '-', '_' and '.' in parts joined by '/': %w", ErrInvalid)
+	}
+	if k.Active < 0 || k.Active > len(k.Versions) {
+		return fmt.Errorf("key %s: the active version is not there: %w", k.Name, ErrInvalid)
+	}
+	seen := make(map[string]bool, len(k.Versions))
+	for i, v := range k.Versions {
+		switch {
+		case v.Number != i+1:
+			return fmt.Errorf("key %s: its versions are not in order: %w", k.Name, ErrInvalid)
+		case !v.State.valid():
+			return fmt.Errorf("key %s: version %d is in a state that does not exist: %w", k.Name, v.Number, ErrInvalid)
+		case (v.State == StateActive) != (v.Number == k.Active):
+			return fmt.Errorf("key %s: version %d is %s and %d is said to be active: %w", k.Name, v.Number, v.State, k.Active, ErrInvalid)
+		case v.State.Over() == v.Revoked.IsZero():
+			return fmt.Errorf("key %s: version %d is %s and its time of revocation says otherwise: %w", k.Name, v.Number, v.State, ErrInvalid)
+		case v.Fingerprint == "" || seen[v.Fingerprint]:
+			return fmt.Errorf("key %s: version %d has no fingerprint of its own: %w", k.Name, v.Number, ErrInvalid)
+		}
+		seen[v.Fingerprint] = true
+	}
+	return nil
+}
+
+// successors are the states that may follow one; every state may stay.
+var successors = map[State][]State{
+	StatePending:          {StateActive, StateRevoked},
+	StateActive:           {StateDisabled, StateRevoked},
+	StateDisabled:         {StateActive, StateRevoked},
+	StateRevoked:          {StateDestroyScheduled, StateDestroyed},
+	StateDestroyScheduled: {StateRevoked, StateDestroyed},
+	StateDestroyed:        nil,
+}
+
+// checkSuccessor says whether k may take the place of old, which has as many
+// versions: whatever the caller computed, the store lets no version go back
+// from revoked, or become another key.
+func (k Key) checkSuccessor(old Key) error {
+	if k.Name != old.Name || k.Kind != old.Kind || !k.Created.Equal(old.Created) || len(k.Versions) != len(old.Versions) {
+		return fmt.Errorf("key %s: name, kind, time of creation and number of versions stay: %w", old.Name, ErrInvalid)
+	}
+	for i, o := range old.Versions {
+		v := k.Versions[i]
+		if v.Fingerprint != o.Fingerprint || v.KeyID != o.KeyID || !v.Created.Equal(o.Created) {
+			return fmt.Errorf("key %s: version %d would become another key: %w", k.Name, o.Number, ErrInvalid)
+		}
+		if v.State != o.State && !slices.Contains(successors[o.State], v.State) {
+			return fmt.Errorf("key %s: version %d is %s and cannot become %s: %w", k.Name, o.Number, o.State, v.State, ErrInvalid)
+		}
+		if o.State.Over() && !v.Revoked.Equal(o.Revoked) {
+			return fmt.Errorf("key %s: version %d was revoked at another time: %w", k.Name, o.Number, ErrInvalid)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/p8signet/signet/store"
+)
+
+// lock is an exclusive lock on a file of its own: unlike one on the store's file
+// it holds while that is replaced. In the file is who has it; a file that is not
+// empty, and not locked, was left by a process that did not end in order.
+type lock struct {
+	f    *os.File
+	left bool // the process that had it before did not release it
+}
+
+// acquire locks path, which is made if need be. Another process has it:
+// store.ErrInUse, at once.
+func acquire(path string) (*lock, error) {
+	for {
+		l, err := tryAcquire(path)
+		if l != nil || err != nil {
+			return l, err
+		}
+	}
+}
+
+// tryAcquire returns neither lock nor error when the file that it has locked is
+// no longer the one at path.
+func tryAcquire(path string) (*lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock: %w", err)
+	}
+	if err := flock(f); err != nil {
+		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // for the message alone
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = fmt.Errorf("%w (process %s holds %s)", store.ErrInUse, strings.TrimSpace(string(holder)), path)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(mine, there) {
+		return nil, f.Close()
+	}
+	l := &lock{f: f, left: mine.Size() > 0}
+	// Not synced: after a crash of the machine the cache is gone, and with it the
+	// reason to doubt it.
+	if err := errors.Join(f.Truncate(0), writeAt(f, fmt.Sprintf("%d\n", os.Getpid()))); err != nil {
+		return nil, errors.Join(fmt.Errorf("writing the lock: %w", err), f.Close())
+	}
+	return l, nil
+}
+
+func flock(f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+func writeAt(f *os.File, s string) error {
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}
+
+// release lets go. clean says that there is nothing for the next process to make
+// sure of.
+func (l *lock) release(clean bool) error {
+	var err error
+	if clean {
+		err = l.f.Truncate(0)
+	}
+	return errors.Join(err, l.f.Close())
+}
+
+// remove lets go and leaves no file.
+func (l *lock) remove() error {
+	return errors.Join(os.Remove(l.f.Name()), l.f.Close())
+}

@@ -1,0 +1,296 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/p8signet/signet/store/envelope"
+)
+
+// source is what a snapshot is read from.
+type source struct {
+	backend Backend
+	keks    []envelope.KEK
+	vault   string // the vault it must be; "" for any
+}
+
+// load authenticates a root and reads the state at it. What prev has already,
+// unchanged, is taken from there; prev may be nil.
+//
+// An error means that nothing of the root may be used. Shards and records that
+// do not open are no error: they are damage, kept in the snapshot.
+func (src source) load(ctx context.Context, raw []byte, prev *Snapshot) (*Snapshot, error) {
+	b, body, mac, err := parseRoot(raw)
+	if err != nil {
+		return nil, err
+	}
+	if src.vault != "" && b.Vault != src.vault {
+		return nil, fmt.Errorf("%w: it is that of vault %s, and %s is expected", ErrOtherVault, b.Vault, src.vault)
+	}
+	ring, own := keyring(nil), false
+	if prev != nil && sameKeys(prev.root.Keys, b.Keys) {
+		ring = prev.keys
+	} else if ring, err = openKeys(ctx, b, src.keks); err != nil {
+		return nil, err
+	} else {
+		own = true
+	}
+	s, err := src.read(ctx, raw, b, body, mac, ring, prev)
+	if err != nil && own {
+		ring.wipe()
+	}
+	return s, err
+}
+
+func (src source) read(ctx context.Context, raw []byte, b *rootBody, body, mac []byte, ring keyring, prev *Snapshot) (*Snapshot, error) {
+	if err := ring.authenticate(b, body, mac); err != nil {
+		return nil, err
+	}
+	s := &Snapshot{id: b.id(raw), raw: raw, root: b, keys: ring}
+	r := reader{Backend: src.backend, vault: b.Vault, keys: ring}
+	if err := s.readShards(ctx, r, prev); err != nil {
+		return nil, err
+	}
+	s.indexFingerprints(prev)
+	if err := s.readPolicy(ctx, r, prev); err != nil {
+		return nil, err
+	}
+	s.seal()
+	return s, nil
+}
+
+// seal finishes a snapshot whose shards are complete.
+func (s *Snapshot) seal() {
+	s.sorted = sync.OnceValue(func() []*Key { return sortKeys(&s.shards) })
+}
+
+func sameKeys(a, b []rootKey) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].ID != b[i].ID {
+			return false
+		}
+	}
+	return true
+}
+
+// readShards fills s.shards, several at a time. It fails only when the Backend
+// does not answer or ctx ends.
+func (s *Snapshot) readShards(ctx context.Context, r reader, prev *Snapshot) error {
+	var wg sync.WaitGroup
+	next := make(chan int)
+	var errs [shards]error
+	for range min(runtime.GOMAXPROCS(0), 8) {
+		wg.Go(func() {
+			for i := range next {
+				var old *shard
+				if prev != nil {
+					old = prev.shards[i]
+				}
+				s.shards[i], errs[i] = r.shard(ctx, i, s.root.Shards[i], old)
+			}
+		})
+	}
+	for i := range s.shards {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return fmt.Errorf("reading the store: %w", err)
+		}
+	}
+	return nil
+}
+
+// indexFingerprints fills s.fingerprints. A version is never removed, so the
+// index of an earlier snapshot of the lineage is a part of it.
+func (s *Snapshot) indexFingerprints(prev *Snapshot) {
+	var shared *fingerprints
+	if prev != nil && prev.id.Lineage == s.id.Lineage && prev.id.Revision <= s.id.Revision {
+		s.fingerprints, shared = prev.fingerprints, &prev.fingerprints
+	}
+	for i, sh := range s.shards {
+		if shared != nil && prev.shards[i] == sh {
+			continue
+		}
+		for _, st := range sh.keys {
+			if st.key != nil {
+				s.fingerprints.add(st.key, shared)
+			}
+		}
+	}
+}
+
+func (s *Snapshot) readPolicy(ctx context.Context, r reader, prev *Snapshot) error {
+	n := s.root.Policy
+	if n == 0 {
+		return nil
+	}
+	if prev != nil && prev.policy != nil && prev.id.Lineage == s.id.Lineage && prev.root.Policy == n {
+		s.policy = prev.policy
+		return nil
+	}
+	p, err := r.policy(ctx, s, n)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.policyErr = fmt.Errorf("policy/%d is %w: the root counts on it, and it is not there", n, ErrDamaged)
+	case errors.Is(err, ErrDamaged):
+		s.policyErr = err
+	case err != nil:
+		return fmt.Errorf("reading the policy: %w", err)
+	}
+	s.policy = p
+	return nil
+}
+
+// reader reads what a root reaches.
+type reader struct {
+	Backend
+	vault string
+	keys  keyring
+}
+
+// damaged says of what, and why, that it does not open.
+func damaged(what string, err error) error {
+	return fmt.Errorf("%s is %w: %w", what, ErrDamaged, err)
+}
+
+// shard reads a shard and opens what is kept open of it. An error is one of the
+// Backend; damage is in the shard.
+func (r reader) shard(ctx context.Context, n int, at shardRef, old *shard) (*shard, error) {
+	if at.empty() {
+		return emptyShard, nil
+	}
+	if old != nil && old.at == at && old.err == nil {
+		return old, nil
+	}
+	sh := &shard{at: at}
+	blob, err := r.Get(ctx, at.ref)
+	if err == nil {
+		if err = checkBlob(blob, at.sum); err == nil {
+			sh.entries, err = parseShard(n, blob)
+		}
+	} else if !errors.Is(err, ErrNoBlob) {
+		return nil, err
+	}
+	if err != nil {
+		sh.err = damaged(fmt.Sprintf("shard %d of the store", n), err)
+		return sh, nil
+	}
+	sh.keys = make(map[string]keyState, len(sh.entries))
+	for _, e := range sh.entries {
+		if err := r.openEntry(ctx, sh, old, e); err != nil {
+			return nil, err
+		}
+	}
+	return sh, nil
+}
+
+// openEntry opens a record of a kind that is kept open and puts it into sh.
+func (r reader) openEntry(ctx context.Context, sh, old *shard, e entry) error {
+	rec, _ := parseRecord(e.name)
+	known := false
+	if old != nil {
+		was, ok := find(old.entries, e.name)
+		known = ok && was == e
+	}
+	switch rec.kind {
+	case recordKey:
+		st := keyState{}
+		if known {
+			st = old.keys[rec.name]
+		}
+		if st.key == nil {
+			st.key, st.err = r.key(ctx, rec, e)
+		}
+		if st.err != nil && !errors.Is(st.err, ErrDamaged) {
+			return st.err
+		}
+		sh.keys[rec.name] = st
+	case recordRecipient:
+		st := recipientState{}
+		if known {
+			st = old.recipients[rec.name]
+		}
+		if !known || st.err != nil {
+			st = recipientState{}
+			st.err = r.open(ctx, rec, e, func(plain []byte) error {
+				var err error
+				st.recipient, _, err = unmarshalRecipient(rec.name, plain)
+				return err
+			})
+		}
+		if st.err != nil && !errors.Is(st.err, ErrDamaged) {
+			return st.err
+		}
+		if sh.recipients == nil {
+			sh.recipients = map[string]recipientState{}
+		}
+		sh.recipients[rec.name] = st
+	case recordSecret, recordPolicy, recordSystem, recordDocument:
+	}
+	return nil
+}
+
+func (r reader) key(ctx context.Context, rec record, e entry) (*Key, error) {
+	var k *Key
+	err := r.open(ctx, rec, e, func(plain []byte) error {
+		var err error
+		k, err = unmarshalKey(rec.name, plain)
+		return err
+	})
+	return k, err
+}
+
+func (r reader) policy(ctx context.Context, s *Snapshot, n int) (*PolicyRevision, error) {
+	rec := record{kind: recordPolicy, number: n}
+	e, err := s.entryOf(rec)
+	if err != nil {
+		return nil, err
+	}
+	var p *PolicyRevision
+	err = r.open(ctx, rec, e, func(plain []byte) error {
+		var err error
+		p, err = unmarshalPolicy(n, plain)
+		return err
+	})
+	return p, err
+}
+
+// open reads the record at e and lends its plaintext to use. Whatever is wrong
+// with it, an error of use included, is damage (ErrDamaged), by the record's
+// name; any other error is one of the Backend.
+func (r reader) open(ctx context.Context, rec record, e entry, use func(plain []byte) error) error {
+	blob, err := r.Get(ctx, e.ref)
+	switch {
+	case errors.Is(err, ErrNoBlob):
+		return damaged(rec.String(), err)
+	case err != nil:
+		return fmt.Errorf("reading %s: %w", rec, err)
+	}
+	if err := checkBlob(blob, e.sum); err != nil {
+		return damaged(rec.String(), err)
+	}
+	id, err := envelope.BlobKeyID(blob)
+	if err != nil {
+		return damaged(rec.String(), err)
+	}
+	key, ok := r.keys[id]
+	if !ok {
+		return damaged(rec.String(), fmt.Errorf("it is sealed under root key %s, which the root does not have", id))
+	}
+	switch err := key.Open(envelope.Place{Vault: r.vault, Name: rec.String(), Version: e.version}, blob, use); {
+	case errors.Is(err, envelope.ErrWiped):
+		return ErrClosed
+	case err != nil:
+		return damaged(rec.String(), err)
+	}
+	return nil
+}
