@@ -30,6 +30,12 @@ func TestParseKind(t *testing.T) {
 			t.Errorf("ParseKind(%q) = %q, %v", k, got, err)
 		}
 	}
+	_, err := ParseKind("")
+	for _, k := range Kinds() {
+		if !strings.Contains(err.Error(), string(k)) {
+			t.Errorf("the error does not name %s", k)
+		}
+	}
 	for _, s := range []string{"", "App-Store-Connect", "app_store_connect", "in-app-purchase", "enterprise "} {
 		_, err := ParseKind(s)
 		wantError(t, err, "unknown kind of key: it is one of app-store-connect, app-store-connect-individual, enterprise")

@@ -36,8 +36,8 @@ type Limits struct {
 	Max     time.Duration // no profile and no caller gets more
 }
 
-// scopedLimits are those of App Store Connect and Enterprise: Apple refuses exp − iat over 1200 s, and exp over
-// 1200 s ahead of its own clock; 1170 s leaves room for a clock of ours that runs 60 s ahead.
+// scopedLimits are those of App Store Connect and Enterprise: Apple refuses exp − iat over 1200 s, and an exp
+// that is more than 1200 s ahead of its own clock; back-dated, 1170 s stays below the one by 30 s, the other by 60 s.
 var scopedLimits = Limits{Default: 600 * time.Second, Max: 1170 * time.Second}
 
 // ParseTTL checks a lifetime (exp − iat) that somebody gave explicitly: whole seconds, and more than BackDate, for of

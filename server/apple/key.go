@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 )
 
@@ -99,6 +101,14 @@ func (k *Key) Fingerprint() Fingerprint { return k.fingerprint }
 // Notes says what was unusual about the file and was put right, a sentence each, for whoever imports it. It holds
 // nothing of the file's contents.
 func (k *Key) Notes() []string { return slices.Clone(k.notes) }
+
+// Format writes the fingerprint, whatever the verb: the private number is not to be printed by mistake.
+func (k Key) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "private key "+string(k.fingerprint))
+}
+
+// LogValue is what Format writes.
+func (k Key) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(k)) }
 
 // SelfTest signs a random text as Mint does and verifies the signature with other code and the public half.
 func (k *Key) SelfTest() error {

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"fmt"
+	"log/slog"
 	"math/big"
 	"strings"
 	"testing"
@@ -180,6 +183,27 @@ func TestKeyWipe(t *testing.T) {
 	}
 }
 
+func TestKeyIsRedacted(t *testing.T) {
+	k := must(ParseKey(shapeShort.der()))
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("imported", slog.Any("key", k))
+	outputs := map[string]string{"log": log.String()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		outputs[verb] = fmt.Sprintf(verb+verb, k, *k)
+	}
+	for name, output := range outputs {
+		for _, verb := range []string{"%d", "%x", "%X", "%s", "%#v"} {
+			digits := strings.Trim(fmt.Sprintf(verb, testScalar[4:12]), "[]")
+			if strings.Contains(output, digits) {
+				t.Errorf("%s shows the private number: %s", name, output)
+			}
+		}
+	}
+	if got, want := fmt.Sprint(k), "private key "+string(k.Fingerprint()); got != want {
+		t.Errorf("printed as %q, want %q", got, want)
+	}
+}
+
 func TestKeyIsNotShared(t *testing.T) {
 	k := must(ParseKey(shapeSEC1.der()))
 	clear(k.PKCS8())
@@ -202,13 +226,13 @@ func TestSelfTestFindsAForeignPublicHalf(t *testing.T) {
 }
 
 func TestFingerprintOf(t *testing.T) {
-	offCurve := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
+	offCurve := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)} //nolint:staticcheck // no other way makes a bad one
 	tests := []struct {
 		name string
 		pub  *ecdsa.PublicKey
 	}{
 		{"nil", nil},
-		{"another curve", &ecdsa.PublicKey{Curve: elliptic.P384(), X: elliptic.P384().Params().Gx, Y: elliptic.P384().Params().Gy}},
+		{"another curve", &must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)).PublicKey},
 		{"a point that is not on the curve", offCurve},
 	}
 	for _, tt := range tests {

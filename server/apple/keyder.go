@@ -23,20 +23,18 @@ const (
 	oidEd448       = "\x2b\x65\x71"
 )
 
-const (
-	noteSEC1 = "the key was in SEC1 form (EC PRIVATE KEY), not in the PKCS#8 form in which Apple hands out its .p8 files; it was converted"
-)
+const noteSEC1 = "the key was in SEC1 form (EC PRIVATE KEY), not in the PKCS#8 form in which Apple hands out its .p8 files; it was converted"
 
 var (
-	errNotKeyDER    = errors.New("the file holds something other than a private key: give the .p8 file as Apple handed it out")
-	errMalformedDER = errors.New("the private key is malformed: copy the file again, whole and unchanged")
-	errCutShort     = errors.New("the private key is cut short: copy the file again, whole")
-	errMismatch     = errors.New("the key is damaged: its public part does not belong to its private part")
-	errEncrypted    = errors.New("the private key is encrypted; Apple's never are: give the .p8 file as Apple handed it out, or decrypt it first (openssl pkcs8)")
-	errPublicKey    = errors.New("the file holds a public key: the private key is needed, the .p8 file that Apple lets one download once")
-	errCertificate  = errors.New("the file holds a certificate: the private key is needed, the .p8 file that Apple lets one download once")
-	errRSA          = errors.New("the key is an RSA key; Apple's .p8 keys are P-256")
-	errNoCurve      = errors.New("the key does not say which curve it is on; Apple's .p8 keys say P-256")
+	errNotKey      = errors.New("the file holds something that is not a P-256 private key: give the .p8 file as Apple handed it out")
+	errMalformed   = errors.New("the private key is malformed: copy the file again, whole and unchanged")
+	errCutShort    = errors.New("the private key is cut short: copy the file again, whole")
+	errMismatch    = errors.New("the key is damaged: its public part does not belong to its private part")
+	errEncrypted   = errors.New("the private key is encrypted; Apple's never are: give the .p8 file as Apple handed it out, or decrypt it first (openssl pkcs8)")
+	errPublicKey   = errors.New("the file holds a public key: the private key is needed, the .p8 file that Apple lets one download once")
+	errCertificate = errors.New("the file holds a certificate: the private key is needed, the .p8 file that Apple lets one download once")
+	errRSA         = errors.New("the key is an RSA key; Apple's .p8 keys are P-256")
+	errNoCurve     = errors.New("the key does not say which curve it is on; Apple's .p8 keys say P-256")
 )
 
 // parsePrivateKey reads the DER of a private key on P-256, PKCS#8 or SEC1. It is strict: what it accepts is one whole
@@ -47,7 +45,7 @@ func parsePrivateKey(der []byte) (*Key, error) {
 		if isCutShort(der) {
 			return nil, errCutShort
 		}
-		return nil, errNotKeyDER
+		return nil, errNotKey
 	}
 	if !input.Empty() {
 		return nil, errors.New("there is something after the private key: give a file with the key alone")
@@ -79,7 +77,7 @@ func parsePrivateKey(der []byte) (*Key, error) {
 		return k, nil
 	}
 	if version != 0 {
-		return nil, errMalformedDER
+		return nil, errMalformed
 	}
 	return parsePKCS8(rest)
 }
@@ -109,7 +107,7 @@ func isCutShort(der []byte) bool {
 func refuseNoVersion(s cryptobyte.String) error {
 	switch {
 	case !s.SkipASN1(asn1.SEQUENCE):
-		return errNotKeyDER
+		return errNotKey
 	case s.PeekASN1Tag(asn1.BIT_STRING):
 		return errPublicKey // SubjectPublicKeyInfo
 	case s.PeekASN1Tag(asn1.OCTET_STRING):
@@ -117,14 +115,14 @@ func refuseNoVersion(s cryptobyte.String) error {
 	case s.PeekASN1Tag(asn1.SEQUENCE):
 		return errCertificate
 	}
-	return errNotKeyDER
+	return errNotKey
 }
 
 // parsePKCS8 reads what follows the version of a PrivateKeyInfo.
 func parsePKCS8(s cryptobyte.String) (*Key, error) {
 	var algorithm, oid, inner, octets cryptobyte.String
 	if !s.ReadASN1(&algorithm, asn1.SEQUENCE) || !algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) {
-		return nil, errMalformedDER
+		return nil, errMalformed
 	}
 	switch string(oid) {
 	case oidECPublicKey:
@@ -139,11 +137,11 @@ func parsePKCS8(s cryptobyte.String) (*Key, error) {
 		return nil, err
 	}
 	if !s.ReadASN1(&octets, asn1.OCTET_STRING) || !octets.ReadASN1(&inner, asn1.SEQUENCE) || !octets.Empty() {
-		return nil, errMalformedDER
+		return nil, errMalformed
 	}
 	// Attributes say what the key is for, and matter to no one here.
 	if !s.SkipOptionalASN1(asn1.Tag(0).Constructed().ContextSpecific()) || !s.Empty() {
-		return nil, errMalformedDER
+		return nil, errMalformed
 	}
 	ec, err := readECPrivateKey(inner)
 	if err != nil {
@@ -161,7 +159,7 @@ func checkCurve(params cryptobyte.String) error {
 	case params.PeekASN1Tag(asn1.SEQUENCE):
 		return errors.New("the key spells its curve out as explicit parameters; Apple's .p8 keys name P-256: give the file as Apple handed it out")
 	case !params.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !params.Empty():
-		return errMalformedDER
+		return errMalformed
 	}
 	switch string(oid) {
 	case oidP256:
@@ -194,7 +192,7 @@ func readECPrivateKey(s cryptobyte.String) (ecPrivateKey, error) {
 		!s.ReadOptionalASN1(&params, &hasParams, asn1.Tag(0).Constructed().ContextSpecific()) ||
 		!s.ReadOptionalASN1(&public, &hasPublic, asn1.Tag(1).Constructed().ContextSpecific()) ||
 		!s.Empty() {
-		return ec, errMalformedDER
+		return ec, errMalformed
 	}
 	ec.scalar = scalar
 	if hasParams {
@@ -204,7 +202,7 @@ func readECPrivateKey(s cryptobyte.String) (ecPrivateKey, error) {
 		ec.onP256 = true
 	}
 	if hasPublic && (!public.ReadASN1BitStringAsBytes(&ec.point) || !public.Empty()) {
-		return ec, errMalformedDER
+		return ec, errMalformed
 	}
 	return ec, nil
 }
@@ -217,7 +215,7 @@ func (ec ecPrivateKey) key() (*Key, error) {
 		digits = digits[1:]
 	}
 	if len(digits) > scalarLen {
-		return nil, errMalformedDER
+		return nil, errMalformed
 	}
 	var scalar [scalarLen]byte
 	defer clear(scalar[:])

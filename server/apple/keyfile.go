@@ -15,7 +15,7 @@ var (
 	errNoKey      = errors.New("no private key found: a .p8 file begins with -----BEGIN PRIVATE KEY-----")
 	errBeginLine  = errors.New("the BEGIN line is damaged: it is -----BEGIN PRIVATE KEY-----, five dashes on each side; copy the file again, whole")
 	errEndLine    = errors.New("the END line is missing or damaged: it is -----END PRIVATE KEY-----, five dashes on each side; copy the file again, whole")
-	errNotBase64  = errors.New("the private key has a character between BEGIN and END that base64 does not have: copy the file again, unchanged")
+	errNotBase64  = errors.New("the private key has a character that base64 does not have: copy the file again, unchanged")
 	errUTF16      = errors.New("the file is in UTF-16: save it as UTF-8 or plain ASCII, or give the .p8 file as Apple handed it out")
 	errTooLarge   = errors.New("the file is larger than 16 KiB; Apple's .p8 files have some 257 bytes")
 	errEmptyFile  = errors.New("the file is empty")
@@ -68,6 +68,7 @@ func (f *keyFile) wipe() {
 	}
 }
 
+// parse reads the file, or what was wrapped in base64 in it.
 func (f *keyFile) parse(data []byte) (*Key, error) {
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
@@ -84,7 +85,7 @@ func (f *keyFile) parse(data []byte) (*Key, error) {
 	if bytes.HasPrefix(text, []byte("{")) {
 		return nil, errJSON
 	}
-	if bytes.Contains(text, []byte(begin)) {
+	if bytes.Contains(text, []byte(pemBegin)) {
 		return f.parsePEM(text)
 	}
 	if hasMarker(text) {
@@ -106,9 +107,13 @@ func (f *keyFile) parse(data []byte) (*Key, error) {
 	return nil, errNoKey
 }
 
-// isUTF16 reports whether text begins with a byte order mark of UTF-16, or with an ASCII character in it.
+// isUTF16 reports whether the data begins with a byte order mark of UTF-16, or with an ASCII character in it.
 func isUTF16(data []byte) bool {
-	return len(data) >= 2 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff || data[0] == 0 || data[1] == 0)
+	if len(data) < 2 {
+		return false
+	}
+	a, b := data[0], data[1]
+	return a == 0xff && b == 0xfe || a == 0xfe && b == 0xff || (a == 0) != (b == 0)
 }
 
 // isBinary reports whether there is a control character in the data that text does not have. Every private key in DER
@@ -147,11 +152,11 @@ func (f *keyFile) unescape(text []byte) []byte {
 	return out
 }
 
-// begin and end open the lines that mark a PEM block; dashes close them.
+// What the lines begin and end with that mark a PEM block.
 const (
-	begin  = "-----BEGIN "
-	end    = "-----END "
-	dashes = "-----"
+	pemBegin  = "-----BEGIN "
+	pemEnd    = "-----END "
+	pemDashes = "-----"
 )
 
 // hasMarker reports whether text has the words of a BEGIN or END line, whatever has become of the dashes.
@@ -179,7 +184,7 @@ func (f *keyFile) parsePEM(text []byte) (*Key, error) {
 	case "CERTIFICATE":
 		return nil, errCertificate
 	default:
-		return nil, errNotKeyDER
+		return nil, errNotKey
 	}
 	if bytes.Contains(body, []byte("ENCRYPTED")) { // Proc-Type: 4,ENCRYPTED
 		return nil, errEncrypted
@@ -196,22 +201,22 @@ func (f *keyFile) parsePEM(text []byte) (*Key, error) {
 func findBlock(text []byte) (label string, body []byte, err error) {
 	var blocks, keys int
 	for {
-		around, rest, found := bytes.Cut(text, []byte(begin))
+		around, rest, found := bytes.Cut(text, []byte(pemBegin))
 		if hasMarker(around) {
 			return "", nil, errTwoBlocks
 		}
 		if !found {
 			break
 		}
-		beginLabel, rest, ok := bytes.Cut(rest, []byte(dashes))
+		beginLabel, rest, ok := bytes.Cut(rest, []byte(pemDashes))
 		if !ok || !isLabel(beginLabel) {
 			return "", nil, errBeginLine
 		}
-		content, rest, ok := bytes.Cut(rest, []byte(end))
-		if !ok || bytes.Contains(content, []byte(begin)) {
+		content, rest, ok := bytes.Cut(rest, []byte(pemEnd))
+		if !ok || bytes.Contains(content, []byte(pemBegin)) {
 			return "", nil, errEndLine
 		}
-		endLabel, rest, ok := bytes.Cut(rest, []byte(dashes))
+		endLabel, rest, ok := bytes.Cut(rest, []byte(pemDashes))
 		if !ok || !bytes.Equal(endLabel, beginLabel) {
 			return "", nil, errEndLine
 		}

@@ -194,7 +194,7 @@ func keyRows(t testing.TB) []keyRow {
 		damagedBegin = "the BEGIN line is damaged: it is -----BEGIN PRIVATE KEY-----, five dashes on each side; copy the file again, whole"
 		damagedEnd   = "the END line is missing or damaged: it is -----END PRIVATE KEY-----, five dashes on each side; copy the file again, whole"
 		noKey        = "no private key found: a .p8 file begins with -----BEGIN PRIVATE KEY-----"
-		notBase64    = "the private key has a character between BEGIN and END that base64 does not have: copy the file again, unchanged"
+		notBase64    = "the private key has a character that base64 does not have: copy the file again, unchanged"
 		inUTF16      = "the file is in UTF-16: save it as UTF-8 or plain ASCII, or give the .p8 file as Apple handed it out"
 		cutShort     = "the private key is cut short: copy the file again, whole"
 		malformed    = "the private key is malformed: copy the file again, whole and unchanged"
@@ -211,7 +211,7 @@ func keyRows(t testing.TB) []keyRow {
 		noCurve      = "the key does not say which curve it is on; Apple's .p8 keys say P-256"
 		mismatch     = "the key is damaged: its public part does not belong to its private part"
 		outOfRange   = "the key is damaged: its private number is not one that P-256 has"
-		something    = "the file holds something other than a private key: give the .p8 file as Apple handed it out"
+		something    = "the file holds something that is not a P-256 private key: give the .p8 file as Apple handed it out"
 		trailing     = "there is something after the private key: give a file with the key alone"
 	)
 	converted := []string{noteSEC1}
@@ -316,11 +316,14 @@ func keyRows(t testing.TB) []keyRow {
 		{name: "base64 of a picture", data: []byte(base64.StdEncoding.EncodeToString([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"))), want: noKey},
 		{name: "base64 of nothing", data: []byte("=="), want: "the file is empty"},
 		{name: "binary", data: []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"), want: "the file is binary and not a private key in DER: give the .p8 file as Apple handed it out"},
+		{name: "zeros", data: make([]byte, 257), want: "the file is binary and not a private key in DER: give the .p8 file as Apple handed it out"},
+		{name: "one byte", data: []byte("-"), want: noKey},
 		{name: "fastlane's JSON", data: []byte(`{"key_id":"D383SF739","key":"` + string(replace("\n", `\n`)) + `"}`), want: `the file is JSON: give the .p8 file, or the text of its "key" alone, and the IDs beside it as facts`},
 		{name: "a certificate", data: encode("CERTIFICATE", sequence(raw(sequence(number(2))), raw(sequence()))), want: isCert},
 		{name: "a certificate in DER", data: sequence(raw(sequence(number(2))), raw(sequence())), want: isCert},
 		{name: "an OpenSSH key", data: encode("OPENSSH PRIVATE KEY", []byte("openssh-key-v1\x00")), want: "the file holds an OpenSSH key: give the .p8 file as Apple handed it out"},
 		{name: "a PKCS#12 container", data: sequence(number(3), raw(sequence())), want: "the file is a PKCS#12 container (.p12), which goes with a certificate: give the .p8 file as Apple handed it out"},
+		{name: "a DSA key", data: encode("DSA PRIVATE KEY", sequence(number(0), number(1), number(1))), want: something},
 		{name: "another PEM block", data: encode("X509 CRL", spki), want: something},
 		{name: "another DER value", data: []byte("\x30\x80\x01\x01"), want: something},
 		{name: "a sequence of nothing known", data: sequence(octets("a")), want: something},

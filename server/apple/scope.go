@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Limits of a scope. Apple documents none; these keep a token within what HTTP servers commonly take in a header.
+// Limits of a scope. Apple documents none. (A token of many long entries may be more than an HTTP server takes in a header.)
 const (
 	MaxScopeEntries = 64   // entries of one scope
 	MaxScopeLen     = 1024 // bytes of one entry
@@ -17,8 +17,8 @@ const (
 // Scope is one request that a token may be limited to, "GET /v1/path?query", in canonical form. Two equal Scopes are
 // the same request to Apple; that is all that narrowing compares. Only ParseScope and ParseScopes make one.
 //
-// The grammar is narrower than what a URL may be, so that no two ways of writing could be taken for one request by us
-// and for two by Apple, or the other way round:
+// The grammar is narrower than what a URL may be, so that what we take for one request is one to Apple. (Where Apple sees
+// one and we see two, a token only is narrower than it need be.)
 //
 //   - The method is GET; Apple's scope has no other. Entries are literal: no wildcards, no templates, and a path does
 //     not cover what lies below it.
@@ -94,7 +94,7 @@ func checkPath(path string) error {
 		case c == '#':
 			return errFragment
 		default:
-			return errors.New("the path has a character other than letters, digits, / and - . _ ~ :")
+			return errors.New("the path has a character other than letters, digits, slashes and any of - . _ : ~")
 		}
 	}
 	rest, ok := strings.CutPrefix(path, "/v")
@@ -170,7 +170,7 @@ func checkName(name string) error {
 		case c == '#':
 			return errFragment
 		default:
-			return errors.New("the name of a parameter has a character other than letters, digits, brackets and - . _ ~")
+			return errors.New("the name of a parameter has a character other than letters, digits, brackets and any of - . _ ~")
 		}
 	}
 	return nil
@@ -210,7 +210,7 @@ func canonicalValue(value string) (string, error) {
 func checkEscape(c byte) error {
 	switch {
 	case isUnreserved(c), c == '[', c == ']':
-		return errors.New("the query escapes a character that needs no escape: write letters, digits, brackets and - . _ ~ as they are")
+		return errors.New("the query escapes a character that needs no escape: write letters, digits, brackets and any of - . _ ~ as they are")
 	case c < ' ', c == 0x7f:
 		return errors.New("the query has an escaped control character")
 	}

@@ -43,8 +43,8 @@ type claims struct {
 	Scope []Scope  `json:"scope,omitempty"`
 }
 
-// Mint signs what the Spec says, as of now. The signer must hold a P-256 key, that of the Spec's key ID; with Go's
-// own the token is a pure function of the three arguments. The zero Spec is refused, and so is a time before 1970.
+// Mint signs what the Spec says, as of now. The signer must hold a P-256 key, that of the Spec's key ID; with one
+// of Go's own keys the token is a pure function of the three arguments. The zero Spec is refused, and so is a time before 1970.
 func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
 	if spec.family == "" {
 		return Token{}, errors.New("minting: the spec is empty")
@@ -116,7 +116,7 @@ func Verify(compact string, pub *ecdsa.PublicKey) error {
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return errors.New("verifying a token: it is malformed")
 	default:
-		return errors.New("verifying a token: its signature is not of this key")
+		return errors.New("verifying a token: it is not signed with ES256 by this key")
 	}
 }
 
@@ -124,7 +124,7 @@ func Verify(compact string, pub *ecdsa.PublicKey) error {
 // for requests under way and for a clock of Apple's that runs ahead of ours.
 func (t Token) UseUntil() time.Time {
 	usable := t.Expires.Sub(t.IssuedAt) - BackDate
-	return t.Expires.Add(-min(usable/10, 30*time.Second)).Truncate(time.Second)
+	return t.Expires.Add(-min(usable/10, 30*time.Second))
 }
 
 // Header returns the line with which Apple's HTTP APIs take the token: "Authorization: Bearer …".

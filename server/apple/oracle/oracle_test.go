@@ -24,7 +24,7 @@ import (
 // verifiers check a token's signature, each with a library of its own, and return its header and payload.
 var verifiers = map[string]func(compact string, pub *ecdsa.PublicKey) (header map[string]any, payload []byte, err error){
 	"go-jose": func(compact string, pub *ecdsa.PublicKey) (map[string]any, []byte, error) {
-		object, err := jose.ParseSigned(compact, []jose.SignatureAlgorithm{jose.ES256})
+		object, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256})
 		if err != nil {
 			return nil, nil, err
 		}
