@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/p8signet/signet/store/envelope"
 )
 
@@ -28,7 +30,7 @@ type RootID struct {
 type LogHead struct {
 	Log  string
 	Size int64
-	Hash [sha256.Size]byte
+	Hash tlog.Hash
 }
 
 // The kinds of a gap.
@@ -143,7 +145,7 @@ func (s *shardRef) UnmarshalText(text []byte) error {
 
 func toRootHead(h LogHead) rootHead { return rootHead{h.Log, h.Size, h.Hash[:]} }
 
-func (h rootHead) head() LogHead { return LogHead{h.Log, h.Size, [sha256.Size]byte(h.Hash)} }
+func (h rootHead) head() LogHead { return LogHead{h.Log, h.Size, tlog.Hash(h.Hash)} }
 
 func (h rootHead) check() error {
 	if h.Log != "" && !validID(h.Log) || h.Size < 0 || len(h.Hash) != sha256.Size {
