@@ -28,7 +28,6 @@ import (
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server"
 	"github.com/p8signet/signet/server/servertest"
-	"github.com/p8signet/signet/store/boltstore"
 )
 
 // canary is a private key in every form in which it could get out.
@@ -173,10 +172,7 @@ func TestCanary(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	t.Cleanup(func() { slog.SetDefault(was) })
 	dir := t.TempDir()
-	backend, err := boltstore.Create(filepath.Join(dir, "store.db"), boltstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	backend := openBolt(t, filepath.Join(dir, "store.db"), true)
 	s, key := minting(t, servertest.Options{Backend: backend, Configure: func(c *server.Config) { c.Logger = slog.Default() }})
 	bird := newCanary(key)
 	if n := len(bird.in(append(slices.Concat(key.P8, key.PKCS8), bird.forms["number, decimal"]...))); n < 5 {

@@ -30,17 +30,3 @@ func check(ctx context.Context, cfg Config) error {
 	}
 	return st.Close()
 }
-
-// Report is what Fsck found.
-type Report struct {
-	// VaultID is the vault's id.
-	VaultID string
-	// Keys and Entries are how many there are.
-	Keys    int
-	Entries int64
-	// Damages names everything that is wrong, one sentence each; empty when nothing is.
-	Damages []string
-}
-
-// Fsck reads the whole vault and writes nothing.
-func Fsck(ctx context.Context, cfg Config) (Report, error) { panic("being written") }

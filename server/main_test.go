@@ -18,6 +18,8 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/servertest"
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/boltstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -130,4 +132,22 @@ func hashIn(line []byte) string {
 		return ""
 	}
 	return e.Token.SHA256.String()
+}
+
+func openBolt(t *testing.T, path string, create bool) store.Backend {
+	t.Helper()
+	open := boltstore.Open
+	if create {
+		open = boltstore.Create
+	}
+	backend, err := open(path, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := backend.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return backend
 }

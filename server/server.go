@@ -144,12 +144,17 @@ func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
 	if err != nil {
 		return nil, err
 	}
+	var keks []string
+	for _, k := range cfg.KEKs {
+		keks = append(keks, k.URI())
+	}
 	return authority.Open(ctx, authority.Config{
 		Store:       st,
 		LogFS:       cfg.logFS(),
 		Node:        cfg.Node,
 		Operators:   cfg.Operators,
 		TrustDomain: cfg.TrustDomain,
+		KEKs:        keks,
 		MinFree:     cfg.MinFree,
 		Now:         cfg.Now,
 		Logger:      cfg.logger(),
