@@ -1,11 +1,40 @@
-// Package authority is the core: the one place where store, audit log and policy meet.
+// Package authority is the core of Signet: the one place where the store, the audit log and the policy meet.
+//
+// # Purpose
+//
+// It mints tokens, keeps keys and policy, answers from the log and issues certificates, each for an authenticated
+// principal, each decided by the policy, each recorded before its result is let out. The five types are the subjects
+// of the surface; behind them is one unexported core with two ways through it, for what changes the state and for
+// what does not.
+//
+// # Trust
+//
+// Principals come from package authn and are believed. Requests are typed but otherwise hostile. Private keys are
+// never here, but for the moments of an import between the seal and the store; what signs is a signer that the store
+// lends. Texts of errors are for callers and repeat no input; causes are for the server's own log.
+//
+// # Concurrency
+//
+// Everything exported may be called concurrently. Decisions are made on one immutable state behind one pointer;
+// changes are made one at a time. No lock is held across a write to disk but by a change, and by that only against
+// other changes.
+//
+// # Crashes
+//
+// A mint that crashes leaves at most an entry of a token that nobody got. A change leaves an intent, and the store
+// either as it was or as it was to be; start-up finds out which, records that, and never acts on it. A gap is part of
+// the root before anything else is done about it.
 package authority
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/p8signet/signet/server/policy"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
 )
@@ -22,12 +51,32 @@ type Config struct {
 	Operators []string
 	// TrustDomain is the SPIFFE trust domain in which the built-in CA certifies callers.
 	TrustDomain string
+	// KEKs are the URIs of the keys that wrap the root key, for the status.
+	KEKs []string
 	// MinFree is how many bytes must be free for minting to go on; the log's default when 0.
 	MinFree int64
 	// Now is the wall clock. Required.
 	Now func() time.Time
 	// Logger takes what operators should see; it gets no request's content. slog's default when nil.
 	Logger *slog.Logger
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.LogFS == nil, c.Now == nil:
+		return errors.New("the authority needs a place for its log and a clock")
+	case c.Node == "", c.TrustDomain == "":
+		return errors.New("the authority needs the names of its node and of its trust domain")
+	}
+	for i, id := range c.Operators {
+		if err := policy.ValidateID(id); err != nil {
+			return fmt.Errorf("operator %d: %w", i+1, err)
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return nil
 }
 
 // Authority is the core, divided by subject. All methods of all five may be called concurrently.
@@ -37,22 +86,11 @@ type Authority struct {
 	Policies *Policies
 	Log      *Log
 	System   *System
+
+	core *core
+	stop context.CancelFunc
+	done sync.WaitGroup
 }
-
-// Tokens mints.
-type Tokens struct{}
-
-// Keys keeps keys and their versions.
-type Keys struct{}
-
-// Policies keeps the policy and its history.
-type Policies struct{}
-
-// Log reads the audit log and proves things about it.
-type Log struct{}
-
-// System is status, certificates and gaps.
-type System struct{}
 
 // Request is what every request carries.
 type Request struct {
@@ -60,13 +98,88 @@ type Request struct {
 	ID string
 }
 
+// housekeeping is how often refusals are summarised and left-overs are looked after.
+const housekeeping = time.Minute
+
 // Open opens this node's log against the store's root, finds gaps both ways and commits them, closes what a crash
-// left open, and starts the minute's summaries. A gap is not an error: it stops minting until it is acknowledged.
-func Open(ctx context.Context, cfg Config) (*Authority, error) { panic("being written") }
+// left open, and starts the minute's work. A gap is no error: it stops minting until it is acknowledged. Neither is a
+// log that cannot be written: that stops minting until it can.
+func Open(ctx context.Context, cfg Config) (*Authority, error) {
+	a, err := open(ctx, cfg)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the authority: %w", err), cfg.Store.Close())
+	}
+	return a, nil
+}
 
-// Close writes what was counted and not yet summarised, and closes the log and the store. Calls that are under way fail.
-func (a *Authority) Close() error { panic("being written") }
+func open(ctx context.Context, cfg Config) (*Authority, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	c := &core{
+		ledger:    ledger{node: cfg.Node, now: cfg.Now, tally: newTally(), logger: cfg.Logger},
+		store:     cfg.Store,
+		operators: cfg.Operators,
+		rates:     newRates(rateTable),
+		changes:   changes{lock: make(chan struct{}, 1)},
+	}
+	c.publish(cfg.Store.Snapshot())
+	signer, err := openLogSigner(ctx, cfg.Store, cfg.Node)
+	if err != nil {
+		return nil, err
+	}
+	authority, err := openCA(ctx, cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.openLog(ctx, cfg.LogFS, signer, cfg.MinFree); err != nil {
+		return nil, err
+	}
+	if err := c.lookBack(ctx); err != nil {
+		return nil, errors.Join(err, c.log.Close())
+	}
+	c.publish(cfg.Store.Snapshot()) // with a gap that the look back has found
+	if err := c.settle(ctx); err != nil {
+		c.logger.WarnContext(ctx, "the start is not recorded yet", slog.Any("error", errors.Join(err, errors.Unwrap(err))))
+	}
 
-// Unauthenticated counts a call from peer that proved no identity; the counts are recorded once a minute. The
-// reason is a constant of ours, never text from outside.
-func (a *Authority) Unauthenticated(peer, reason string) { panic("being written") }
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a := &Authority{
+		Tokens:   &Tokens{c},
+		Keys:     &Keys{core: c, signer: signer},
+		Policies: &Policies{c},
+		Log:      &Log{core: c, verifier: signer.verifier},
+		core:     c,
+		stop:     stop,
+	}
+	a.System = &System{core: c, config: cfg, ca: authority, log: a.Log, verifierKey: signer.vkey, started: c.now()}
+	a.done.Go(func() { a.housekeep(background) })
+	return a, nil
+}
+
+// housekeep does the minute's work until ctx ends.
+func (a *Authority) housekeep(ctx context.Context) {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			a.core.housekeep(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close records what was counted and not yet summarised, and closes the log and the store. Calls that are under way
+// fail. A second Close does nothing.
+func (a *Authority) Close() error {
+	a.stop()
+	a.done.Wait()
+	a.core.summarise(context.Background())
+	return errors.Join(a.core.log.Close(), a.core.store.Close())
+}
+
+// Unauthenticated counts a call from peer that proved no identity; the counts are recorded once a minute. The reason
+// is a constant of ours, never text from outside.
+func (a *Authority) Unauthenticated(peer, reason string) { a.core.unauthenticated(peer, reason) }

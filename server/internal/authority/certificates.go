@@ -2,6 +2,8 @@ package authority
 
 import (
 	"context"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/p8signet/signet/server/policy"
@@ -27,7 +29,75 @@ type Certificate struct {
 	NotAfter    time.Time
 }
 
-// IssueCertificate certifies a caller. The entry with the certificate's hash is durable before it is released.
+// IssueCertificate certifies a caller with the vault's own CA. The entry with the certificate's hash is durable before
+// the certificate is released. Only an operator may have an operator's certificate made, and while a gap is open
+// nobody else may have any made: the policy that would allow it may be yesterday's.
 func (s *System) IssueCertificate(ctx context.Context, p policy.Principal, req CertificateRequest) (Certificate, error) {
-	panic("being written")
+	var issued Certificate
+	want := ask{id: req.ID, want: policy.Request{Action: policy.SystemIssue}}
+	_, err := s.answer(ctx, p, want, func(call *call) error {
+		byOperator := slices.Contains(s.operators, p.ID)
+		if call.state.stop != nil && !byOperator {
+			return call.state.stop
+		}
+		id, life, err := s.certifiable(req, byOperator)
+		if err != nil {
+			return err
+		}
+		public, err := requestedKey(req.CSR)
+		if err != nil {
+			return malformed(err.Error())
+		}
+		issued, err = s.ca.caller(id, public, life, s.now())
+		call.entry.Issued = issuedEntry(req.URI, issued)
+		return err
+	})
+	if err != nil {
+		return Certificate{}, err
+	}
+	return issued, nil
+}
+
+// certifiable judges the id and the life that are asked for.
+func (s *System) certifiable(req CertificateRequest, byOperator bool) (*url.URL, time.Duration, error) {
+	if err := policy.ValidateID(req.URI); err != nil {
+		return nil, 0, malformed(err.Error())
+	}
+	id, err := url.Parse(req.URI)
+	if err != nil || id.String() != req.URI {
+		return nil, 0, malformed("the id is not a SPIFFE id in its plain spelling")
+	}
+	if id.Host != s.config.TrustDomain {
+		return nil, 0, malformed("the id is not in the trust domain of the vault's CA")
+	}
+	limit := callerLife
+	if slices.Contains(s.operators, req.URI) {
+		if !byOperator {
+			return nil, 0, &Error{Kind: ErrDenied, Reason: ReasonDenied, Public: "denied"}
+		}
+		limit = operatorLife
+	}
+	switch {
+	case req.TTL == 0:
+		return id, limit, nil
+	case req.TTL < time.Minute || req.TTL > limit:
+		return nil, 0, malformed("the certificate's life is not between a minute and what the CA gives: 30 days, 90 for an operator")
+	}
+	return id, req.TTL, nil
+}
+
+// issueServer certifies the server itself, for Init.
+func (s *System) issueServer(ctx context.Context, p policy.Principal, hosts []string, public any) (Certificate, error) {
+	var issued Certificate
+	_, err := s.answer(ctx, p, ask{want: policy.Request{Action: policy.SystemIssue}}, func(call *call) error {
+		var err error
+		issued, err = s.ca.server(hosts, public, s.now())
+		call.entry.Issued = issuedEntry("", issued)
+		call.entry.Justification = "the server's own certificate"
+		return err
+	})
+	if err != nil {
+		return Certificate{}, err
+	}
+	return issued, nil
 }

@@ -1,7 +1,19 @@
 package authority
 
 import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/server/apple"
+	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store/audit"
 )
 
 // Exposure says until when, and in whose hands, tokens of a revoked key still live.
@@ -32,4 +44,145 @@ type Holder struct {
 	Kind, ID    string
 	Tokens      int64
 	LastExpires time.Time
+}
+
+// exposureTime is how long the logs are read for one receipt; the upper bound stands in any case.
+const exposureTime = 10 * time.Second
+
+// exposure is what is still out there of a key, or of one version of it, that has just been revoked. It comes after
+// the revocation is in force, so nothing that it fails at undoes that.
+func (c *core) exposure(ctx context.Context, key Key, version int) Exposure {
+	now := c.now().UTC()
+	life := c.longestLife(ctx, policy.KeyName(key.Name), now)
+	e := Exposure{UpperBound: now.Add(life), RemainingStep: atApple(key, version)}
+	if life == 0 {
+		e.UpperBound = now
+	}
+	ctx, cancel := context.WithTimeout(ctx, exposureTime)
+	defer cancel()
+	logs := c.log.Logs()
+	for _, id := range slices.Backward(logs) {
+		reader, err := c.log.Reader(id)
+		if err != nil {
+			e.Logs = append(e.Logs, LogExposure{Origin: id, Unreachable: "it cannot be opened"})
+			continue
+		}
+		found, older := living(ctx, reader, key.Name, version, now, life)
+		e.Logs = append(e.Logs, found)
+		if older {
+			break
+		}
+	}
+	return e
+}
+
+// living finds the tokens of one log that are alive, and says whether the log reaches back beyond the oldest that
+// could be.
+func living(ctx context.Context, reader *audit.Reader, key string, version int, now time.Time, life time.Duration) (LogExposure, bool) {
+	found := LogExposure{Origin: reader.Origin().String()}
+	oldest := now.Add(-life - timeSlack)
+	name := []byte(`"` + key + `"`)
+	withheld := make(map[auditlog.Sum]bool)
+	holders := make(map[string]*Holder)
+	seen := 0
+	for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
+		if err != nil {
+			found.Unreachable = "it could not be read to its end in time; ask for the key's entries instead"
+			break
+		}
+		// An entry that is not of this key says only how old the log is here: of those, some are enough.
+		seen++
+		if !bytes.Contains(stored.Line, name) && seen%64 != 0 {
+			continue
+		}
+		e, err := auditlog.ParseEntry(stored.Line)
+		if err != nil {
+			found.Unreachable = "an entry of it does not parse"
+			break
+		}
+		if e.Time.Before(oldest) {
+			return found.with(holders), true
+		}
+		if e.Token == nil || e.Key != key || version != 0 && e.Version != version {
+			continue
+		}
+		if e.Outcome == auditlog.Withheld {
+			withheld[e.Token.SHA256] = true
+		}
+		expires := time.Unix(e.Token.Expires, 0).UTC()
+		if e.Outcome != auditlog.Allowed || withheld[e.Token.SHA256] || !expires.After(now) || e.Principal == nil {
+			continue
+		}
+		h, ok := holders[e.Principal.ID]
+		if !ok {
+			h = &Holder{Kind: e.Principal.Kind, ID: e.Principal.ID}
+			holders[e.Principal.ID] = h
+		}
+		h.Tokens++
+		if expires.After(h.LastExpires) {
+			h.LastExpires = expires
+		}
+	}
+	return found.with(holders), false
+}
+
+// with adds the holders, by id, and their sums.
+func (l LogExposure) with(holders map[string]*Holder) LogExposure {
+	for _, h := range slices.SortedFunc(maps.Values(holders), func(a, b *Holder) int { return cmp.Compare(a.ID, b.ID) }) {
+		l.Holders = append(l.Holders, *h)
+		l.Tokens += h.Tokens
+		if h.LastExpires.After(l.LastExpires) {
+			l.LastExpires = h.LastExpires
+		}
+	}
+	return l
+}
+
+// longestLife is the longest lifetime that a token of the key can have which is alive now: that of the revisions of
+// the policy that were in force when such a token could be minted. A revision that does not open, or does not compile
+// any more, may have allowed whatever Apple allows.
+func (c *core) longestLife(ctx context.Context, key policy.KeyName, now time.Time) time.Duration {
+	ceiling := longestOfAll()
+	longest := time.Duration(0)
+	for revision, err := range c.store.PolicyHistory(ctx) {
+		if err != nil {
+			return ceiling
+		}
+		compiled, err := policy.Compile(revision.Document, c.operators, nil)
+		if err != nil {
+			return ceiling
+		}
+		longest = max(longest, compiled.MaxTTL(key))
+		if revision.Created.Before(now.Add(-ceiling - timeSlack)) {
+			break // those before it were replaced so long ago that what they allowed is dead
+		}
+	}
+	return longest
+}
+
+// longestOfAll is the longest lifetime of any family of token.
+func longestOfAll() time.Duration {
+	longest := time.Duration(0)
+	for _, family := range []apple.Params{apple.AppStoreConnect{}, apple.Enterprise{}} {
+		longest = max(longest, family.Limits().Max)
+	}
+	return longest
+}
+
+// atApple says what we cannot do: Apple takes a token until it dies or until its key is revoked there, by hand.
+func atApple(key Key, version int) string {
+	var ids []string
+	for _, v := range key.Versions {
+		if version == 0 || v.Number == version {
+			ids = append(ids, v.KeyID)
+		}
+	}
+	where := "App Store Connect, Users and Access, Integrations, App Store Connect API, Team Keys"
+	switch apple.Kind(key.Kind) {
+	case apple.KindAppStoreConnectIndividual:
+		where = "App Store Connect, the profile of the user whose key it is, Individual API Key"
+	case apple.KindEnterprise:
+		where = "developer.apple.com, Users and Access, Integrations"
+	}
+	return fmt.Sprintf("Apple takes tokens that are alive until they end, unless the key is revoked there too: %s, key ID %s. Apple has no API for it.", where, strings.Join(ids, ", "))
 }

@@ -2,12 +2,21 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
 	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/audit"
 )
+
+// Keys keeps keys and their versions.
+type Keys struct {
+	*core
+	signer *logSigner // of recipients
+}
 
 // Key is a key as its readers see it.
 type Key struct {
@@ -37,69 +46,148 @@ type ListKeysRequest struct {
 	Limit int
 }
 
-// ImportRequest carries a sealed key.
-type ImportRequest struct {
-	Request
-	Name policy.KeyName
-	// Sealed is the file as proto/sealed makes it.
-	Sealed []byte
-	// Facts are the caller's; what is empty is taken from the sealed file, what differs from it is refused.
-	Facts apple.Facts
-}
-
-// Imported is a key with its new version.
-type Imported struct {
-	Key     Key
-	Version int
-	// Warnings say what was odd about the key, and accepted.
-	Warnings []string
-}
-
-// Recipient is the public half to which imports are sealed.
-type Recipient struct {
-	// Note is signed by the log key.
-	Note []byte
-	ID   string
-	// Expires is when its private half is destroyed.
-	Expires time.Time
-}
-
-// Recipient answers the current recipient, and makes a new one when the last is too old.
-func (k *Keys) Recipient(ctx context.Context, p policy.Principal, req Request) (Recipient, error) {
-	panic("being written")
-}
-
-// Import opens a sealed key and adds it as a version. The first version of a key becomes active, later ones wait.
-func (k *Keys) Import(ctx context.Context, p policy.Principal, req ImportRequest) (Imported, error) {
-	panic("being written")
-}
-
-// List answers the keys that the caller may read, by name, and whether there are more.
+// List answers the keys that the caller may read, by name, and whether there are more. Damaged keys are among them.
 func (k *Keys) List(ctx context.Context, p policy.Principal, req ListKeysRequest) ([]Key, bool, error) {
-	panic("being written")
+	var page []Key
+	more := false
+	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyRead}}
+	_, err := k.answer(ctx, p, want, func(call *call) error {
+		readable := call.state.policy.Readable(p)
+		for name := range call.state.names(string(req.After)) {
+			if !readable.Contains(policy.KeyName(name)) {
+				continue
+			}
+			if more = len(page) == req.Limit; more {
+				break
+			}
+			key, _ := call.state.view(policy.KeyName(name))
+			page = append(page, key)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return page, more, nil
 }
 
 // Get answers one key.
 func (k *Keys) Get(ctx context.Context, p policy.Principal, req KeyRequest) (Key, error) {
-	panic("being written")
+	var key Key
+	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyRead, Key: req.Name}}
+	_, err := k.answer(ctx, p, want, func(call *call) error {
+		var ok bool
+		if key, ok = call.state.view(req.Name); !ok {
+			return noSuchKey()
+		}
+		return nil
+	})
+	if err != nil {
+		return Key{}, err
+	}
+	return key, nil
 }
 
 // Activate makes a version the one that mints.
 func (k *Keys) Activate(ctx context.Context, p policy.Principal, req KeyRequest) (Key, error) {
-	panic("being written")
+	return k.move(ctx, p, policy.KeyActivate, req, func(key store.Key, now time.Time) (store.Key, error) {
+		return key.Activate(req.Version, now)
+	})
 }
 
 // Disable stops a key until Enable. A mint that begins after it has returned nil does not use the key.
 func (k *Keys) Disable(ctx context.Context, p policy.Principal, req KeyRequest) (Key, error) {
-	panic("being written")
+	req.Version = 0
+	return k.move(ctx, p, policy.KeyDisable, req, func(key store.Key, _ time.Time) (store.Key, error) {
+		return key.Disable(), nil
+	})
 }
 
 // Enable takes Disable back.
 func (k *Keys) Enable(ctx context.Context, p policy.Principal, req KeyRequest) (Key, error) {
-	panic("being written")
+	req.Version = 0
+	return k.move(ctx, p, policy.KeyEnable, req, func(key store.Key, _ time.Time) (store.Key, error) {
+		return key.Enable(), nil
+	})
 }
 
-// Revoke ends a key, or one version of it, for good, and says what is still out there.
+// Revoke ends a key, or one version of it, for good, and says what is still out there. A mint that begins after it
+// has returned nil does not use what was revoked. It never activates another version.
 func (k *Keys) Revoke(ctx context.Context, p policy.Principal, req KeyRequest) (Key, Exposure, error) {
-	panic("being written")
+	key, err := k.move(ctx, p, policy.KeyRevoke, req, func(key store.Key, now time.Time) (store.Key, error) {
+		return key.Revoke(req.Version, now)
+	})
+	if err != nil {
+		return Key{}, Exposure{}, err
+	}
+	return key, k.exposure(ctx, key, req.Version), nil
+}
+
+// move is the change of one key's states, by one of the store's pure transitions.
+func (k *Keys) move(ctx context.Context, p policy.Principal, action policy.Action, req KeyRequest, to func(store.Key, time.Time) (store.Key, error)) (Key, error) {
+	want := ask{
+		id:      req.ID,
+		want:    policy.Request{Action: action, Key: req.Name},
+		options: audit.AppendOptions{Privileged: action == policy.KeyDisable || action == policy.KeyRevoke},
+	}
+	err := k.change(ctx, p, want, func(call *call, tx *store.Tx) error {
+		if err := justify(&call.entry, req.Reason); err != nil {
+			return err
+		}
+		before, ok := tx.Key(string(req.Name))
+		if !ok {
+			return absent(call.state, req.Name)
+		}
+		after, err := to(before, k.stamp())
+		switch {
+		case errors.Is(err, store.ErrNoVersion):
+			return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the key has no version of that number", cause: err}
+		case errors.Is(err, store.ErrVersionOver):
+			return &Error{Kind: ErrPrecondition, Reason: ReasonKeyRevoked, Public: "the version is revoked, and stays so", cause: err}
+		case err != nil:
+			return err
+		}
+		if version, ok := after.Version(req.Version); ok {
+			call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+		}
+		if after.Equal(before) {
+			return errMade
+		}
+		return storeMistake(tx.PutKey(after))
+	})
+	if err != nil {
+		return Key{}, err
+	}
+	key, _ := k.state.Load().view(req.Name)
+	return key, nil
+}
+
+// justify puts what the caller gives as a reason into the entry, unless it looks like a key: then it is not written
+// anywhere.
+func justify(e *auditlog.Entry, reason string) error {
+	if auditlog.LooksLikeKey(reason) {
+		return malformed("the reason looks like a private key; it was not recorded, but a key that was pasted must be taken for leaked")
+	}
+	e.Justification = reason
+	return nil
+}
+
+func noSuchKey() *Error {
+	return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "there is no key of that name"}
+}
+
+// absent says why a key that is not in the snapshot is not.
+func absent(s *state, name policy.KeyName) error {
+	if err := s.snap.Damaged(string(name)); err != nil {
+		return storeError(err)
+	}
+	return noSuchKey()
+}
+
+// storeMistake marks an error of composing a change: a mistake of ours, never the caller's.
+func storeMistake(err error) error {
+	if err == nil || errors.Is(err, store.ErrClosed) {
+		return storeError(err)
+	}
+	return err
 }

@@ -2,48 +2,22 @@ package authority
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store/audit"
 )
 
-// Filter says which entries; what is empty does not limit.
-type Filter struct {
-	Key, Principal, Action, Outcome string
-	// Since is the oldest time.
-	Since time.Time
-	// Log is an origin or log id; every log of the node when empty, unless Index is given: then the current log.
-	Log string
-	// Index is one entry's.
-	Index *int64
-}
-
-// EntriesRequest asks for a page of entries.
-type EntriesRequest struct {
-	Request
-	Filter      Filter
-	OldestFirst bool
-	// Limit is the most that are answered; it must be above 0.
-	Limit int
-	// PageToken is from the page before; empty for the first.
-	PageToken string
-}
-
-// StoredEntry is an entry as it lies in the log.
-type StoredEntry struct {
-	// Origin is the log's.
-	Origin string
-	Index  int64
-	// Line is the stored bytes without the newline.
-	Line []byte
-}
-
-// EntriesPage is a page of entries.
-type EntriesPage struct {
-	Entries []StoredEntry
-	// NextPageToken is empty at the end.
-	NextPageToken string
+// Log reads the audit log and proves things about it.
+type Log struct {
+	*core
+	verifier note.Verifier
+	anchored atomic.Int64 // when an anchor was last shown that the log contains, Unix nanoseconds; 0: never
 }
 
 // CheckpointRequest names a log by origin or log id; the current one when empty.
@@ -75,23 +49,69 @@ type Consistency struct {
 	Hashes     []auditlog.Hash
 }
 
-// Entries answers entries as stored bytes. The query is recorded before it is answered.
-func (l *Log) Entries(ctx context.Context, p policy.Principal, req EntriesRequest) (EntriesPage, error) {
-	panic("being written")
+// Checkpoint answers the latest signed checkpoint of a log, to any authenticated caller. It says nothing of what is
+// in the log, so it is neither decided nor recorded.
+func (l *Log) Checkpoint(_ context.Context, _ policy.Principal, req CheckpointRequest) ([]byte, error) {
+	reader, err := l.reader(req.Log)
+	if err != nil {
+		return nil, err
+	}
+	return reader.Checkpoint(), nil
 }
 
-// Checkpoint answers the latest signed checkpoint of a log, to any authenticated caller.
-func (l *Log) Checkpoint(ctx context.Context, p policy.Principal, req CheckpointRequest) ([]byte, error) {
-	panic("being written")
+// ProveInclusion answers a c2sp.org/tlog-proof to any authenticated caller who names index and leaf hash: only who
+// has the entry can. It is neither decided nor recorded.
+func (l *Log) ProveInclusion(ctx context.Context, _ policy.Principal, req InclusionRequest) ([]byte, error) {
+	reader, err := l.reader(req.Log)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := reader.InclusionText(ctx, req.Index, req.Leaf)
+	if errors.Is(err, audit.ErrNoEntry) {
+		return nil, &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the log has no such entry at that index"}
+	}
+	return proof, err
 }
 
-// ProveInclusion answers a c2sp.org/tlog-proof to any authenticated caller who names index and leaf hash.
-func (l *Log) ProveInclusion(ctx context.Context, p policy.Principal, req InclusionRequest) ([]byte, error) {
-	panic("being written")
+// ProveConsistency proves to any authenticated caller that the log contains their checkpoint. A valid checkpoint of
+// ours that it does not contain is a gap: minting stops, the gap goes into the root, and the answer has ReasonGap.
+func (l *Log) ProveConsistency(ctx context.Context, _ policy.Principal, req ConsistencyRequest) (Consistency, error) {
+	anchor, err := auditlog.OpenCheckpoint(req.Checkpoint, l.verifier)
+	current := l.log.Origin()
+	if err != nil || anchor.Origin.KeyName() != current.KeyName() {
+		return Consistency{}, malformed("this is not a checkpoint that this vault's log key has signed")
+	}
+	proof, err := l.log.ProveConsistency(ctx, anchor)
+	if missing(err) {
+		return Consistency{}, l.discover(ctx, anchor)
+	}
+	if err != nil {
+		return Consistency{}, err
+	}
+	l.anchored.Store(l.now().UnixNano())
+	return Consistency{Checkpoint: proof.Checkpoint, Hashes: proof.Proof}, nil
 }
 
-// ProveConsistency proves to any authenticated caller that the log contains their checkpoint. A valid checkpoint
-// of ours that it does not contain is a gap: it is committed, minting stops, and the answer has ReasonGap.
-func (l *Log) ProveConsistency(ctx context.Context, p policy.Principal, req ConsistencyRequest) (Consistency, error) {
-	panic("being written")
+// lastAnchor is when a checkpoint was last shown from outside, since the start; zero if none was.
+func (l *Log) lastAnchor() time.Time {
+	if at := l.anchored.Load(); at != 0 {
+		return time.Unix(0, at).UTC()
+	}
+	return time.Time{}
+}
+
+// reader finds a log by its id or its whole origin.
+func (l *Log) reader(name string) (*audit.Reader, error) {
+	unknown := &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "there is no log of that name here"}
+	if origin, err := auditlog.ParseOrigin(name); err == nil {
+		if origin.KeyName() != l.log.Origin().KeyName() {
+			return nil, unknown
+		}
+		name = origin.Log
+	}
+	reader, err := l.log.Reader(name)
+	if errors.Is(err, audit.ErrUnknownLog) {
+		return nil, unknown
+	}
+	return reader, err
 }

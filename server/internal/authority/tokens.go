@@ -2,12 +2,20 @@ package authority
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/audit"
 )
+
+// Tokens mints.
+type Tokens struct{ *core }
 
 // MintRequest names a profile and may ask for less than it grants.
 type MintRequest struct {
@@ -44,6 +52,132 @@ type Receipt struct {
 }
 
 // Mint decides, signs, records, decides again if the state has changed, and only then releases a token.
+//
+// ErrDenied, ErrPrecondition (the caller's grant allows the profile, but its key is off), ErrRateLimited, and
+// ErrUnavailable with the reason GAP, CLOCK, LOG_FULL, LOG_UNAVAILABLE or WITHHELD. After an error there may be an
+// entry of a token, but nobody has it.
 func (t *Tokens) Mint(ctx context.Context, p policy.Principal, req MintRequest) (Minted, error) {
-	panic("being written")
+	want := ask{
+		id:      req.ID,
+		want:    policy.Request{Action: policy.TokenMint, Profile: req.Profile, TTL: req.TTL, Scope: req.Scope},
+		options: audit.AppendOptions{Receipt: req.Receipt},
+	}
+	var minted Minted
+	var entry *auditlog.Entry
+	pos, err := t.answer(ctx, p, want, func(call *call) error {
+		entry = &call.entry
+		entry.Requested = requested(req)
+		if err := t.brake(call); err != nil {
+			return err
+		}
+		if err := t.obstacle(call.state); err != nil {
+			return err
+		}
+		token, err := t.sign(ctx, call)
+		if err != nil {
+			return err
+		}
+		minted = Minted{Token: token, Key: call.decision.Key(), Version: call.decision.Version(), KeyID: call.decision.Spec().KeyID()}
+		describe(entry, call.state, minted)
+		return nil
+	})
+	if err != nil {
+		return Minted{}, err
+	}
+	if req.Receipt {
+		line, err := entry.AppendJSON(nil)
+		if err != nil {
+			return Minted{}, fmt.Errorf("encoding an entry for its receipt: %w", err)
+		}
+		origin := t.log.Origin()
+		origin.Log = pos.Head.Log
+		minted.Receipt = &Receipt{Origin: origin.String(), Index: pos.Index, Leaf: pos.Leaf, Entry: line, Proof: pos.Receipt}
+	}
+	return minted, nil
+}
+
+// brake counts the mint against its grant's rate.
+func (t *Tokens) brake(call *call) error {
+	d := call.decision
+	wait, ok := t.rates.take(d.Grant(), call.want.Principal.ID, d.Rate(), t.now())
+	if ok {
+		return nil
+	}
+	return &Error{
+		Kind: ErrRateLimited, Reason: ReasonRateLimited, RetryAfter: wait,
+		Public: "the grant's rate is used up; a token that is still good can be used again",
+	}
+}
+
+// sign signs what the decision allows, and nothing else. The first signature of a signer is verified before its
+// token goes any further.
+func (t *Tokens) sign(ctx context.Context, call *call) (apple.Token, error) {
+	d := call.decision
+	signer, err := t.store.Signer(ctx, call.state.snap, string(d.Key()), d.Version())
+	if err != nil {
+		return apple.Token{}, t.unsigned(call, storeError(err))
+	}
+	token, err := apple.Mint(d.Spec(), signer, t.now())
+	if err != nil {
+		return apple.Token{}, t.unsigned(call, err)
+	}
+	if signer.Proven() {
+		return token, nil
+	}
+	public, ok := signer.Public().(*ecdsa.PublicKey)
+	if !ok {
+		return apple.Token{}, errors.New("the key of a token is not ECDSA")
+	}
+	if err := apple.Verify(token.Compact, public); err != nil {
+		return apple.Token{}, fmt.Errorf("the first signature of a key version is not its own: %w", err)
+	}
+	signer.SetProven()
+	return token, nil
+}
+
+// unsigned is why a decided token was not signed. A signer is wiped when its version is revoked, which may be a little
+// sooner than the state is published that says so.
+func (t *Tokens) unsigned(call *call, err error) error {
+	key, _ := t.store.Snapshot().Key(string(call.decision.Key()))
+	if version, ok := key.Version(call.decision.Version()); ok && version.State.Over() {
+		return withheld(err)
+	}
+	if errors.Is(err, store.ErrClosed) {
+		return shuttingDown(err)
+	}
+	return err
+}
+
+// requested is what the caller asked for beyond the profile.
+func requested(req MintRequest) *auditlog.Requested {
+	if req.TTL == 0 && req.Scope == nil {
+		return nil
+	}
+	return &auditlog.Requested{TTL: int64(req.TTL / time.Second), Scope: texts(req.Scope)}
+}
+
+// describe adds to an entry what was minted.
+func describe(e *auditlog.Entry, s *state, m Minted) {
+	facts, _ := s.Key(m.Key)
+	e.Version = m.Version
+	e.KeyID = string(m.KeyID)
+	e.Fingerprint = facts.Fingerprint
+	e.Token = &auditlog.Token{
+		Family:   string(m.Token.Family),
+		Scope:    texts(m.Token.Scope),
+		IssuedAt: m.Token.IssuedAt.Unix(),
+		Expires:  m.Token.Expires.Unix(),
+		SHA256:   m.Token.SHA256,
+	}
+}
+
+func texts(scope []apple.Scope) []string {
+	if scope == nil {
+		return nil
+	}
+	all := make([]string, len(scope))
+	for i, s := range scope {
+		all[i] = string(s)
+	}
+	return all
 }

@@ -1,0 +1,263 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/audit"
+)
+
+// finding is a gap that was found and is not in the root yet.
+type finding struct {
+	gap   store.Gap
+	above uint64         // a revision that was seen, and that the root's must exceed
+	end   *store.LogHead // where the log ends that the gap closes, if it closes one
+}
+
+// rootHead is a log's head as the root names it.
+func rootHead(h audit.Head) store.LogHead {
+	return store.LogHead{Log: h.Log, Size: h.Size, Hash: h.Hash}
+}
+
+// openLog opens this node's log. One that lacks what the root names, or is damaged, is a gap: it goes into the root,
+// with a new log id if it is in the current log, before any log is open; so a crash at any point finds the same gap
+// again, or finds it committed.
+func (c *core) openLog(ctx context.Context, fs audit.FS, signer note.Signer, minFree int64) error {
+	for {
+		snap := c.state.Load().snap
+		head, ok := snap.LogHead(c.node)
+		if !ok {
+			return fmt.Errorf("opening the audit log: the vault knows no node of the name that the configuration gives")
+		}
+		config := audit.Config{
+			FS: fs, Signer: signer, Now: c.now, MinFree: minFree, Logger: c.logger,
+			Origin: auditlog.Origin{Vault: snap.Vault(), Node: c.node, Log: head.Log},
+			Head:   audit.Head{Log: head.Log, Size: head.Size, Hash: head.Hash},
+		}
+		for _, closed := range snap.ClosedLogs(c.node) {
+			config.Closed = append(config.Closed, audit.ClosedLog{Log: closed.Log, Size: closed.Size, Hash: closed.Hash})
+		}
+		log, err := audit.Open(ctx, config)
+		var lacking *audit.GapError
+		if !errors.As(err, &lacking) {
+			c.log = log
+			return err
+		}
+		c.logger.ErrorContext(ctx, "the audit log has a gap", slog.Any("gap", lacking))
+		end := rootHead(lacking.End)
+		c.changes.gap = &finding{end: &end, gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: lacking.What, Log: head}}
+		if err := c.commitGap(ctx); err != nil {
+			return fmt.Errorf("recording a gap in the audit log: %w", errors.Join(err, errors.Unwrap(err)))
+		}
+	}
+}
+
+// lookBack walks the node's logs back from their end to the last entry that names a root, and finds what a crash left
+// open on the way. A root that is newer than the store's is a gap: the store is older than its log. The walk is
+// bounded by markEvery; entries that neither name a root nor are an intent are not even parsed.
+func (c *core) lookBack(ctx context.Context) error {
+	logs := c.log.Logs()
+	for i := len(logs) - 1; i >= 0; i-- {
+		reader, err := c.log.Reader(logs[i])
+		if err != nil {
+			return fmt.Errorf("looking back in the audit log: %w", err)
+		}
+		for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
+			if err != nil {
+				return fmt.Errorf("looking back in the audit log: %w", err)
+			}
+			if !bytes.Contains(stored.Line, []byte(`"root":{`)) && !bytes.Contains(stored.Line, []byte(`"outcome":"intent"`)) {
+				continue
+			}
+			e, err := auditlog.ParseEntry(stored.Line)
+			if err != nil {
+				return fmt.Errorf("looking back in the audit log: entry %d: %w", stored.Index, err)
+			}
+			if e.Outcome == auditlog.Intent {
+				c.changes.open = &intent{log: logs[i], index: stored.Index, entry: *e}
+			}
+			if e.Root == nil {
+				continue
+			}
+			if i == len(logs)-1 {
+				c.changes.marked = stored.Index
+			}
+			c.compare(*e.Root, rootHead(reader.Head()))
+			return nil
+		}
+	}
+	return nil
+}
+
+// compare finds out whether the store is older than the last root that its log names.
+func (c *core) compare(last auditlog.Root, head store.LogHead) {
+	root := c.state.Load().snap.RootID()
+	if last.Revision < root.Revision || last.Revision == root.Revision && last.Digest == root.Digest {
+		return
+	}
+	c.changes.gap = &finding{above: last.Revision, gap: store.Gap{
+		ID: store.NewID(), Kind: store.GapStore, Log: head,
+		Detail: fmt.Sprintf("the store is at revision %d, but its audit log has recorded revision %d: the store is older than its log", root.Revision, last.Revision),
+		Root:   store.RootID{Lineage: last.Lineage, Revision: last.Revision, Digest: last.Digest},
+	}}
+}
+
+// missing says whether an anchor is not contained in the log, by what its consistency proof answered.
+func missing(err error) bool {
+	return errors.Is(err, audit.ErrNotContained) || errors.Is(err, audit.ErrUnknownLog) || errors.Is(err, audit.ErrBeyondEnd)
+}
+
+// discover is called with an anchor, a checkpoint of ours, that the log did not contain a moment ago. Unless it belongs
+// to a gap that is known, it is a new one: minting stops at once, then the gap goes into the root. The answer is the
+// error for the one who showed the anchor.
+func (c *core) discover(ctx context.Context, anchor auditlog.Checkpoint) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	ctx = context.WithoutCancel(ctx)
+	_, err := c.log.ProveConsistency(ctx, anchor)
+	answer := &Error{Kind: ErrPrecondition, Reason: ReasonGap, Public: "the log does not contain this checkpoint, although this vault has signed it: a part of the record is lost; see the gaps in the status"}
+	if !missing(err) || errors.Is(err, audit.ErrBeyondEnd) || belongs(anchor, c.state.Load().snap.Gaps()) {
+		return answer
+	}
+	if c.changes.gap == nil {
+		gap := store.Gap{
+			ID: store.NewID(), Kind: store.GapLog,
+			Detail: fmt.Sprintf("a checkpoint of log %s with %d entries was shown that the log does not contain", anchor.Origin.Log, anchor.Size),
+			Log:    store.LogHead{Log: anchor.Origin.Log, Size: anchor.Size, Hash: anchor.Hash},
+		}
+		c.changes.gap = &finding{gap: gap}
+		// Published first: a token whose last look came before this has its entry below the head that is read after it.
+		c.publish(c.store.Snapshot())
+		end := rootHead(c.log.Head())
+		c.changes.gap.end = &end
+		c.logger.ErrorContext(ctx, "the audit log has a gap", slog.String("gap", gap.ID), slog.String("detail", gap.Detail))
+	}
+	answer.cause = c.settle(ctx)
+	return answer
+}
+
+// belongs says whether an anchor that is missing belongs to a gap that is known: of the same log, and no shorter than
+// the head that was missed there. A log id of which nothing was known is missed from its beginning.
+func belongs(anchor auditlog.Checkpoint, gaps []store.Gap) bool {
+	for _, g := range gaps {
+		if g.Kind == store.GapLog && g.Log.Log == anchor.Origin.Log && anchor.Size >= g.Log.Size {
+			return true
+		}
+	}
+	return false
+}
+
+// settleGap brings a gap that was found into the root, and the log to the id that the root names. Every step is
+// derived from what is durable, so a crash between two of them is made good by the next start.
+func (c *core) settleGap(ctx context.Context) error {
+	if c.changes.gap != nil {
+		if err := c.commitGap(ctx); err != nil {
+			return err
+		}
+	}
+	snap := c.state.Load().snap
+	head, _ := snap.LogHead(c.node)
+	old := c.log.Origin().Log
+	if head.Log == old {
+		return c.announce(ctx)
+	}
+	first := c.firstEntry(snap)
+	if _, err := c.log.Rotate(ctx, head.Log, &first); err != nil {
+		return logError(err)
+	}
+	c.changes.marked = 0
+	return c.closeLog(ctx, old)
+}
+
+// commitGap makes the gap that was found part of the root. From its return on no restart mints before that gap is
+// acknowledged. A gap in the current log also ends that log: the root names the new one before it exists.
+func (c *core) commitGap(ctx context.Context) error {
+	f := c.changes.gap
+	snap := c.store.Snapshot()
+	for _, g := range snap.Gaps() {
+		if g.ID == f.gap.ID { // the commit before had an unknown outcome, and was made
+			c.changes.gap = nil
+			c.publish(snap)
+			return nil
+		}
+	}
+	tx := c.store.Begin()
+	// The head stays the one that the root has: a newer one might make an intent look committed that was not.
+	head, _ := snap.LogHead(c.node)
+	if f.end != nil {
+		if err := tx.CloseLog(*f.end); err != nil {
+			return storeError(err)
+		}
+		if f.end.Log == head.Log {
+			head = store.LogHead{Log: store.NewID()}
+		}
+	}
+	f.gap.Node, f.gap.Found = c.node, c.now().UTC()
+	if _, err := tx.OpenGap(f.gap, f.above); err != nil {
+		return storeError(err)
+	}
+	if _, err := c.store.Commit(ctx, tx, head); err != nil {
+		return storeError(err)
+	}
+	c.changes.gap = nil
+	c.publish(c.store.Snapshot())
+	return nil
+}
+
+// closeLog corrects where the root says that a log ends: entries of calls under way went into it until it was closed.
+func (c *core) closeLog(ctx context.Context, id string) error {
+	reader, err := c.log.Reader(id)
+	if err != nil {
+		return logError(err)
+	}
+	end := rootHead(reader.Head())
+	for _, closed := range c.state.Load().snap.ClosedLogs(c.node) {
+		if closed == end {
+			return nil
+		}
+	}
+	tx := c.store.Begin()
+	if err := tx.CloseLog(end); err != nil {
+		return storeError(err)
+	}
+	if _, err := c.store.Commit(ctx, tx, rootHead(c.log.Head())); err != nil {
+		return storeError(err)
+	}
+	c.publish(c.store.Snapshot())
+	return nil
+}
+
+// announce writes the first entry of a log that was opened because of a gap.
+func (c *core) announce(ctx context.Context) error {
+	snap := c.state.Load().snap
+	if c.log.Head().Size > 0 || len(snap.ClosedLogs(c.node)) == 0 {
+		return nil
+	}
+	first := c.firstEntry(snap)
+	_, err := c.record(ctx, &first, audit.AppendOptions{Privileged: true})
+	return err
+}
+
+// firstEntry names the gap for which a log was opened, and where the log before it ends.
+func (c *core) firstEntry(snap *store.Snapshot) auditlog.Entry {
+	e := auditlog.Entry{Time: c.stamp(), Node: c.node, Action: string(actionGap), Outcome: auditlog.Done, Gap: &auditlog.Gap{Kind: store.GapLog}}
+	for _, g := range snap.Gaps() {
+		if g.Kind == store.GapLog && g.Node == c.node {
+			e.Gap.ID, e.Reason = g.ID, g.Detail
+		}
+	}
+	if closed := snap.ClosedLogs(c.node); len(closed) > 0 {
+		last := closed[len(closed)-1]
+		e.Gap.Log, e.Gap.Size, e.Gap.Hash = last.Log, last.Size, last.Hash
+	}
+	return e
+}

@@ -1,0 +1,256 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/proto/sealed"
+	"github.com/p8signet/signet/server/apple"
+	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/audit"
+)
+
+// A recipient lives for a month, and is handed out for the first half of it, so that whoever gets one has two weeks.
+const (
+	recipientLife  = 30 * 24 * time.Hour
+	recipientFresh = 15 * 24 * time.Hour
+)
+
+// Recipient is the public half to which imports are sealed.
+type Recipient struct {
+	// Note is signed by the log key.
+	Note []byte
+	ID   string
+	// Expires is when its private half is destroyed.
+	Expires time.Time
+}
+
+// ImportRequest carries a sealed key.
+type ImportRequest struct {
+	Request
+	Name policy.KeyName
+	// Sealed is the file as proto/sealed makes it.
+	Sealed []byte
+	// Facts are the caller's; what is empty is taken from the sealed file, what differs from it is refused.
+	Facts apple.Facts
+}
+
+// Imported is a key with its new version.
+type Imported struct {
+	Key     Key
+	Version int
+	// Warnings say what was odd about the key, and accepted.
+	Warnings []string
+}
+
+// Recipient answers the current recipient, and makes a new one when there is none that lives long enough.
+func (k *Keys) Recipient(ctx context.Context, p policy.Principal, req Request) (Recipient, error) {
+	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyImport}}
+	found, err := k.freshRecipient(k.state.Load())
+	if err == nil {
+		_, err = k.answer(ctx, p, want, func(*call) error { return nil })
+	} else {
+		err = k.change(ctx, p, want, func(call *call, tx *store.Tx) error {
+			if found, err = k.freshRecipient(call.state); err == nil {
+				return errMade
+			}
+			private, err := sealed.NewPrivate(call.state.snap.Vault(), k.now().Add(recipientLife).UTC().Truncate(time.Second))
+			if err != nil {
+				return err
+			}
+			found = private.Recipient()
+			return storeMistake(tx.PutRecipient(private))
+		})
+	}
+	if err != nil {
+		return Recipient{}, err
+	}
+	found.Log = k.signer.vkey
+	text, err := found.MarshalNote(k.signer)
+	if err != nil {
+		return Recipient{}, err
+	}
+	return Recipient{Note: text, ID: found.ID, Expires: found.Expires}, nil
+}
+
+// freshRecipient is the recipient of a state that lives longest, if that is long enough to hand it out.
+func (k *Keys) freshRecipient(s *state) (sealed.Recipient, error) {
+	var longest sealed.Recipient
+	for _, r := range s.snap.Recipients() {
+		if r.Expires.After(longest.Expires) {
+			longest = r
+		}
+	}
+	if longest.Expires.Sub(k.now()) < recipientLife-recipientFresh {
+		return sealed.Recipient{}, store.ErrNotFound
+	}
+	return longest, nil
+}
+
+// expireRecipients destroys the private halves of recipients whose time is over.
+func (c *core) expireRecipients(ctx context.Context) error {
+	tx := c.store.Begin()
+	if c.state.Load().stop != nil || len(tx.DropExpiredRecipients(c.now())) == 0 {
+		return nil
+	}
+	e := auditlog.Entry{Action: string(actionExpire), Justification: "import recipients past their expiry"}
+	return c.commit(ctx, tx, e, audit.AppendOptions{})
+}
+
+// Import opens a sealed key and adds it as a version. The first version of a key becomes active, later ones wait for
+// Activate. Nothing of the key is kept outside the store, and no error says anything of it.
+func (k *Keys) Import(ctx context.Context, p policy.Principal, req ImportRequest) (Imported, error) {
+	var done Imported
+	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyImport, Key: req.Name}}
+	err := k.change(ctx, p, want, func(call *call, tx *store.Tx) error {
+		pkcs8, facts, err := k.unseal(ctx, call.state, req)
+		if err != nil {
+			return err
+		}
+		defer clear(pkcs8)
+		key, err := apple.ParseKey(pkcs8)
+		if err != nil {
+			return malformed("the sealed file holds no key that can be used: " + err.Error())
+		}
+		defer key.Wipe()
+		if err := key.SelfTest(); err != nil {
+			return malformed("the sealed file holds no key that can be used: " + err.Error())
+		}
+		version, err := k.admit(call, tx, req.Name, facts, key)
+		if err != nil {
+			return err
+		}
+		done.Version, done.Warnings = version.Number, key.Notes()
+		if _, warning, _ := apple.ParseKeyID(version.KeyID); warning != "" {
+			done.Warnings = append(done.Warnings, warning)
+		}
+		call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+		return nil
+	})
+	if err != nil {
+		return Imported{}, err
+	}
+	done.Key, _ = k.state.Load().view(req.Name)
+	return done, nil
+}
+
+// unseal opens the sealed file and settles what is known of its key: the caller may add facts, not change them. The
+// caller of unseal wipes the key.
+func (k *Keys) unseal(ctx context.Context, s *state, req ImportRequest) ([]byte, apple.Facts, error) {
+	header, err := sealed.ParseHeader(req.Sealed)
+	if err != nil {
+		return nil, apple.Facts{}, malformed("this is not a sealed key file; make one with signet key seal")
+	}
+	if header.Vault != s.snap.Vault() {
+		return nil, apple.Facts{}, sealError(sealed.ErrOtherVault)
+	}
+	if !k.now().Before(header.Expires) {
+		return nil, apple.Facts{}, sealError(sealed.ErrExpired)
+	}
+	var pkcs8 []byte
+	var said sealed.Facts
+	err = k.store.OpenImport(ctx, header.Recipient, func(private *sealed.Private) error {
+		var err error
+		pkcs8, said, err = sealed.Open(private, req.Sealed, k.now())
+		return err
+	})
+	if err != nil {
+		return nil, apple.Facts{}, sealError(err)
+	}
+	facts, err := agree(req, said)
+	if err != nil {
+		clear(pkcs8)
+		return nil, apple.Facts{}, err
+	}
+	return pkcs8, facts, nil
+}
+
+// agree settles the facts of a key by what was sealed with it and what the caller says.
+func agree(req ImportRequest, said sealed.Facts) (apple.Facts, error) {
+	differs := func(what string) error {
+		return &Error{Kind: ErrMalformed, Reason: ReasonSealMismatch, Public: "the " + what + " is not the one that was sealed with the key; leave it out, or seal the key again"}
+	}
+	facts := req.Facts
+	switch {
+	case said.Name != "" && said.Name != string(req.Name):
+		return facts, differs("name")
+	case facts.Kind != "" && said.Kind != "" && string(facts.Kind) != said.Kind:
+		return facts, differs("kind")
+	case facts.KeyID != "" && said.KeyID != "" && string(facts.KeyID) != said.KeyID:
+		return facts, differs("key id")
+	case facts.Issuer != "" && said.Issuer != "" && string(facts.Issuer) != said.Issuer:
+		return facts, differs("issuer id")
+	}
+	var kindErr, keyErr, issuerErr error
+	if facts.Kind == "" {
+		facts.Kind, kindErr = apple.ParseKind(said.Kind)
+	}
+	if facts.KeyID == "" {
+		facts.KeyID, _, keyErr = apple.ParseKeyID(said.KeyID)
+	}
+	if facts.Issuer == "" && said.Issuer != "" {
+		facts.Issuer, issuerErr = apple.ParseIssuerID(said.Issuer)
+	}
+	if err := errors.Join(kindErr, keyErr, issuerErr); err != nil {
+		return facts, malformed(err.Error())
+	}
+	if err := facts.Validate(); err != nil {
+		return facts, malformed(err.Error())
+	}
+	return facts, nil
+}
+
+// admit puts a key that has proved itself into the change, as a new version of its name. A key that is here already,
+// under whatever name and in whatever state, is refused: what was revoked does not come back by another door.
+func (k *Keys) admit(call *call, tx *store.Tx, name policy.KeyName, facts apple.Facts, key *apple.Key) (store.KeyVersion, error) {
+	if _, _, known := call.state.snap.FindFingerprint(string(key.Fingerprint())); known {
+		return store.KeyVersion{}, &Error{
+			Kind: ErrExists, Reason: ReasonKeyKnown,
+			Public: "this key is in the vault already, or was once and is revoked; make a new one at Apple",
+		}
+	}
+	now := k.stamp()
+	here, ok := tx.Key(string(name))
+	switch {
+	case !ok && call.state.snap.Damaged(string(name)) != nil:
+		return store.KeyVersion{}, absent(call.state, name)
+	case ok && (factsOf(here).Kind != facts.Kind || factsOf(here).Issuer != facts.Issuer):
+		return store.KeyVersion{}, &Error{
+			Kind: ErrPrecondition, Reason: ReasonSealMismatch,
+			Public: "a version must have the kind and the issuer id of its key; import this one under another name",
+		}
+	case !ok:
+		fresh := store.Key{Name: string(name), Kind: string(facts.Kind), Created: now}
+		if facts.Issuer != "" {
+			fresh.Attributes = map[string]string{attrIssuer: string(facts.Issuer)}
+		}
+		if err := tx.PutKey(fresh); err != nil {
+			return store.KeyVersion{}, storeMistake(err)
+		}
+	}
+	pkcs8 := key.PKCS8()
+	defer clear(pkcs8)
+	version := store.KeyVersion{KeyID: string(facts.KeyID), Fingerprint: string(key.Fingerprint()), Created: now}
+	added, err := tx.AddVersion(string(name), version, pkcs8)
+	if err != nil {
+		return store.KeyVersion{}, storeMistake(err)
+	}
+	return added.Versions[len(added.Versions)-1], nil
+}
+
+// sealError says why a sealed file did not open.
+func sealError(err error) error {
+	switch {
+	case errors.Is(err, sealed.ErrExpired):
+		return &Error{Kind: ErrMalformed, Reason: ReasonSealExpired, Public: "the recipient that the key was sealed to has expired; get a new one and seal the key again", cause: err}
+	case errors.Is(err, sealed.ErrOtherVault), errors.Is(err, store.ErrNotFound):
+		return &Error{Kind: ErrMalformed, Reason: ReasonSealOtherVault, Public: "the key was sealed to another vault or to a recipient that this one does not know; get the recipient from this vault and seal it again", cause: err}
+	case errors.Is(err, sealed.ErrMalformed), errors.Is(err, sealed.ErrNotOpened):
+		return malformed("the sealed file does not open: it was cut off or altered; seal the key again")
+	default:
+		return storeError(err)
+	}
+}

@@ -1,0 +1,123 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store/audit"
+)
+
+// clockSlack is how far the clock may lie behind the last entry before minting stops.
+const clockSlack = 30 * time.Second
+
+// Actions of the node itself: in the log, but nothing that a caller does.
+const (
+	actionAuthenticate policy.Action = "authenticate"
+	actionAdopt        policy.Action = "system.adopt"
+	actionGap          policy.Action = "system.gap"
+	actionExpire       policy.Action = "system.expire"
+)
+
+// ledger is the audit log as the core writes it. All methods but open may be called concurrently.
+type ledger struct {
+	log    *audit.Log
+	node   string
+	now    func() time.Time
+	tally  *tally
+	logger *slog.Logger
+}
+
+// record makes an entry durable, with the time that it has or else the log's. When it returns nil the entry is on
+// disk and in the tree.
+func (l *ledger) record(ctx context.Context, e *auditlog.Entry, o audit.AppendOptions) (audit.Position, error) {
+	e.Node = l.node
+	if e.Time.IsZero() {
+		e.Time = l.stamp()
+	}
+	pos, err := l.log.Append(ctx, e, o)
+	return pos, logError(err)
+}
+
+// stamp is the time of an entry: now, but never before the entry before it. So the log's own time does not run
+// backwards, and a clock that was set back cannot make itself believed by being written down.
+func (l *ledger) stamp() time.Time {
+	now := l.now().UTC()
+	if last := l.log.LastTime(); now.Before(last) {
+		return last
+	}
+	return now
+}
+
+// clock says whether time has run backwards since the last entry.
+func (l *ledger) clock() error {
+	behind := l.log.LastTime().Sub(l.now())
+	if behind <= clockSlack {
+		return nil
+	}
+	return &Error{
+		Kind: ErrUnavailable, Reason: ReasonClock, RetryAfter: behind - clockSlack,
+		Public: "the server's clock is behind the last entry of its audit log; set it right, or acknowledge \"" + ClockGap + "\" if the log is what is wrong",
+	}
+}
+
+// refuse records why a call comes to nothing, or counts it when its caller has had a minute's worth of such entries,
+// and returns the error. A caller who hangs up does not undo the record.
+func (l *ledger) refuse(ctx context.Context, e *auditlog.Entry, err error) error {
+	var why string
+	e.Outcome, why = recorded(err)
+	e.Reason = why
+	var who auditlog.Principal
+	if e.Principal != nil {
+		who = *e.Principal
+	}
+	if l.tally.admit(who.ID) {
+		if _, failed := l.record(context.WithoutCancel(ctx), e, audit.AppendOptions{}); failed == nil {
+			return err
+		}
+	}
+	l.tally.count(refusal{kind: who.Kind, principal: who.ID, action: e.Action, reason: why}, 1)
+	return err
+}
+
+// unauthenticated counts a call that proved no identity. Ports say nothing about who it was.
+func (l *ledger) unauthenticated(peer, reason string) {
+	if host, _, err := net.SplitHostPort(peer); err == nil {
+		peer = host
+	}
+	l.tally.count(refusal{peer: peer, action: string(actionAuthenticate), reason: reason}, 1)
+}
+
+// summarise records what was counted in the last minute. What cannot be recorded is counted again.
+func (l *ledger) summarise(ctx context.Context) {
+	var failed error
+	for what, n := range l.tally.turn() {
+		if failed == nil {
+			failed = l.sum(ctx, what, n)
+		}
+		if failed != nil {
+			l.tally.count(what, n)
+		}
+	}
+	if failed != nil {
+		l.logger.WarnContext(ctx, "refused calls are counted but cannot be recorded yet", slog.Any("error", errors.Join(failed, errors.Unwrap(failed))))
+	}
+}
+
+// sum records one summary. An id that the log refuses is left out: what it looks like must not be written anywhere.
+func (l *ledger) sum(ctx context.Context, what refusal, n int64) error {
+	e := auditlog.Entry{Action: what.action, Outcome: auditlog.Summary, Peer: what.peer, Reason: what.reason, Count: n}
+	if what.principal != "" {
+		e.Principal = &auditlog.Principal{Kind: what.kind, ID: what.principal}
+	}
+	_, err := l.record(ctx, &e, audit.AppendOptions{})
+	if errors.Is(err, ErrMalformed) {
+		e.Principal, e.Peer = nil, ""
+		_, err = l.record(ctx, &e, audit.AppendOptions{})
+	}
+	return err
+}
