@@ -39,11 +39,11 @@ func Compile(doc []byte, operators []string, facts Facts) (*Policy, error) {
 	for _, pr := range c.profiles {
 		p.maxTTL[pr.key] = max(p.maxTTL[pr.key], pr.ttl)
 	}
+	p.grants = c.grants
 	for _, g := range c.grants {
 		p.index.add(g)
 	}
 	p.tests = c.tests
-	p.warnings = lint(p, c.grants)
 	return p, nil
 }
 

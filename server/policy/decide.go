@@ -149,7 +149,7 @@ func (p *Policy) caller(who Principal, room []*grantSet) caller {
 
 // denied returns the grant that denies the caller an action, if one does.
 func (c *caller) denied(a Action) *grant {
-	if c.operator && a.unloseable() && !c.deniedCertificate {
+	if c.operator && a.keptByOperators() && !c.deniedCertificate {
 		return nil
 	}
 	return c.deny

@@ -4,12 +4,15 @@ import (
 	"slices"
 )
 
-// lint warns of what a document allows, or does not, but for which it was
-// hardly written.
-func lint(p *Policy, grants []*grant) []Problem {
+// Lint warns of what the document says but hardly means, in its order: profiles
+// without a scope, whose tokens can write, and what has no effect.
+func (p *Policy) Lint() []Problem {
+	if p == nil {
+		return nil
+	}
 	var r reader
 	minted := make(map[*profile]bool)
-	for _, g := range grants {
+	for _, g := range p.grants {
 		for _, pr := range g.mint {
 			minted[pr] = true
 		}
@@ -22,7 +25,7 @@ func lint(p *Policy, grants []*grant) []Problem {
 			r.add(pr.at, "profile %s is minted by no grant", pr.name)
 		}
 	}
-	for _, g := range grants {
+	for _, g := range p.grants {
 		if message := p.unreachable(g); message != "" {
 			r.add(g.at, "grant %s %s", g.id, message)
 		}

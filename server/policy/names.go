@@ -77,8 +77,8 @@ func ParseAction(s string) (Action, error) {
 // onKey says whether the action is done to one key, so that a grant's on limits it.
 func (a Action) onKey() bool { return strings.HasPrefix(string(a), "key.") }
 
-// unloseable says whether no policy can take the action from an operator.
-func (a Action) unloseable() bool {
+// keptByOperators says whether no policy can take the action from an operator.
+func (a Action) keptByOperators() bool {
 	return a == PolicyApply || a == KeyDisable || a == KeyRevoke || strings.HasPrefix(string(a), "system.")
 }
 

@@ -186,3 +186,28 @@ func TestMatchActions(t *testing.T) {
 		})
 	}
 }
+
+// TestIndex has the cases of the tree that small policies do not reach.
+func TestIndex(t *testing.T) {
+	p := mustCompile(t, `version: 1
+profiles: {p: {key: k, enterprise: {}}}
+grants:
+- {id: long, to: [{mtls: spiffe://a/runner-of-ios-*}], mint: [p]}
+- {id: short, to: [{mtls: spiffe://a/r*}], mint: [p]}
+- {id: other, to: [{mtls: spiffe://a/r*-x}, {mtls: spiffe://a/r*-x/y}, {mtls: spiffe://a}], mint: [p]}
+`)
+	for id, want := range map[string]string{
+		"spiffe://a/runner-of-ios-1": "long",
+		"spiffe://a/runner":          "short",
+		"spiffe://a/r-x":             "short",
+		"spiffe://a/r-x/y":           "other",
+		"spiffe://a":                 "other",
+		"spiffe://a/x":               "",
+		"spiffe://a/r-x/z":           "",
+		"spiffe://b":                 "",
+	} {
+		if d := p.Decide(Request{Principal: by(id), Action: TokenMint, Profile: "p"}, nil); d.Grant() != want {
+			t.Errorf("%s: by %q, want %q", id, d.Grant(), want)
+		}
+	}
+}

@@ -32,8 +32,8 @@ type Policy struct {
 	profiles  map[ProfileName]*profile
 	maxTTL    map[KeyName]time.Duration
 	index     index
+	grants    []*grant // in file order
 	tests     []*test
-	warnings  []Problem
 }
 
 // Empty is the policy of a vault to which none was ever applied: operators hold
@@ -60,15 +60,6 @@ func (p *Policy) MaxTTL(key KeyName) time.Duration {
 		return 0
 	}
 	return p.maxTTL[key]
-}
-
-// Lint says what is allowed but probably not meant: warnings, in the order of
-// the document.
-func (p *Policy) Lint() []Problem {
-	if p == nil {
-		return nil
-	}
-	return append([]Problem(nil), p.warnings...)
 }
 
 func operatorSet(ids []string) map[string]struct{} {

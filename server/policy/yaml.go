@@ -31,19 +31,19 @@ func (r *reader) parse(doc []byte) ast.Node {
 		return nil
 	}
 	var body ast.Node
-	if panics(func() { body = r.parseText(string(doc)) }) {
-		r.add(position{}, "the document is not YAML that can be read here")
-		return nil
-	}
+	r.guard(func() { body = r.parseText(string(doc)) })
 	return body
 }
 
-// panics runs f and says whether it panicked. The YAML library indexes freely
+// guard runs f and makes a problem of a panic. The YAML library indexes freely
 // into what it was given; a document that it trips over must not stop the server.
-func panics(f func()) (panicked bool) {
-	defer func() { panicked = recover() != nil }()
+func (r *reader) guard(f func()) {
+	defer func() {
+		if recover() != nil {
+			r.add(position{}, "the document is not YAML that can be read here")
+		}
+	}()
 	f()
-	return
 }
 
 // checkBytes refuses what is too long, too rich or not text.
@@ -254,8 +254,10 @@ func describe(n ast.Node) string {
 		return "a mapping"
 	case *ast.SequenceNode:
 		return "a list"
-	case *ast.StringNode, *ast.LiteralNode:
+	case *ast.StringNode:
 		return "text"
+	case *ast.LiteralNode:
+		return "a block of text"
 	case *ast.BoolNode:
 		return "true or false"
 	case *ast.NullNode:
