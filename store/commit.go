@@ -147,7 +147,7 @@ func (s *Store) Commit(ctx context.Context, tx *Tx, head LogHead) (*Snapshot, er
 		}
 		return nil, fmt.Errorf("committing: %w", ErrConflict)
 	case errors.Is(err, ErrUnknown):
-		u := &unsettled{tx: tx.id, head: head, next: next}
+		u := &unsettled{tx: tx.id, next: next}
 		s.unsettled = u
 		s.cfg.Logger.WarnContext(ctx, "the outcome of a commit is unknown and is being settled", slog.String("commit", tx.id), slog.Any("error", err))
 		if serr := s.settle(ctx); serr != nil {
@@ -171,7 +171,6 @@ func (u unUnknown) Error() string { return u.err.Error() }
 // unsettled is a change whose outcome is unknown.
 type unsettled struct {
 	tx       string    // its commit id
-	head     LogHead   // this node's log head, with its intent in it
 	next     *Snapshot // what it would have led to
 	empty    []string  // ids of the empty commits tried since
 	happened bool      // what was found out
@@ -244,10 +243,9 @@ func (s *Store) trySettle(ctx context.Context) (bool, error) {
 	if err := s.adopt(found); err != nil {
 		return false, err
 	}
+	// The log head stays the root's: u's has the intent in it of a change that is not going to happen, and by
+	// that head the core would take it for made.
 	empty := newTx(found, s.cfg.Node, s.cfg.Now)
-	if err := empty.SetLogHead(u.head); err != nil {
-		return false, err
-	}
 	next, change, err := empty.build()
 	if err != nil {
 		return false, err
