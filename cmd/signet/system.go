@@ -72,10 +72,14 @@ func (a *app) printStatus(s *signetv1.Status) error {
 	if log.GetLastAnchorTime() != nil {
 		anchor = clock(log.GetLastAnchorTime())
 	}
+	free := "unknown"
+	if n := log.GetFreeBytes(); n >= 0 {
+		free = strconv.FormatInt(n>>20, 10) + " MiB"
+	}
 	facts = append(facts,
 		[2]string{"log", fmt.Sprintf("%s, %d entries", log.GetOrigin(), log.GetSize())},
 		[2]string{"log key", log.GetVerifierKey()},
-		[2]string{"log space", fmt.Sprintf("%d MiB free, minting stops below %d MiB", log.GetFreeBytes()>>20, log.GetFreeBytesMark()>>20)},
+		[2]string{"log space", fmt.Sprintf("%s free, minting stops below %d MiB", free, log.GetFreeBytesMark()>>20)},
 		[2]string{"last anchor", anchor},
 	)
 	if err := cli.Facts(a.Stdout, facts...); err != nil {

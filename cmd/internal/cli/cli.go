@@ -139,13 +139,16 @@ func each(c *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
+// markers are what our own advice about key files says; without a body they are no secret.
+var markers = strings.NewReplacer("-----BEGIN PRIVATE KEY-----", "", "-----END PRIVATE KEY-----", "")
+
 // Report prints err as both programs do.
 func Report(w io.Writer, program string, err error) {
 	what, todo := err.Error(), hint(err)
 	if f, ok := errors.AsType[*Failure](err); ok && f.Todo != "" {
 		todo = f.Todo
 	}
-	if auditlog.LooksLikeKey(what) {
+	if auditlog.LooksLikeKey(markers.Replace(what)) {
 		what = "an argument or a file held what looks like a private key; it is not repeated here"
 	}
 	fmt.Fprintf(w, "%s: %s\n", program, clean(what, true))
@@ -188,7 +191,7 @@ func hint(err error) string {
 	case "GAP":
 		return "signet system status says what was found; signet system acknowledge closes it once it is understood"
 	case "CLOCK":
-		return "set the server's clock right; minting goes on by itself"
+		return "set the server's clock right; if it is, and was wrong before: signet system acknowledge clock"
 	case "LOG_FULL":
 		return "make room where the audit log lies; minting goes on by itself"
 	case "OUTCOME_UNKNOWN":

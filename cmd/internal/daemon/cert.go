@@ -108,7 +108,7 @@ func (p *program) issue(ctx context.Context, conf *config, operator client.Confi
 	if !unreachable(err) {
 		return cert, err
 	}
-	sc, err := p.open(conf)
+	sc, err := p.open(ctx, conf)
 	if errors.Is(err, errInUse) {
 		return nil, &cli.Failure{Code: cli.Unavailable, Err: errors.New("a server has the vault open, and does not answer the operator's client"),
 			Todo: "see that addresses in operator/client.yaml is where it listens, or stop it and run this again"}

@@ -28,9 +28,9 @@ server has the vault open, the vault itself is not looked into.`,
 				return err
 			}
 			p.warnCertificate(conf)
-			sc, err := p.open(conf)
+			sc, err := p.open(c.Context(), conf)
 			if errors.Is(err, errInUse) {
-				fmt.Fprintf(p.Stdout, "%s: ok; a running server has the vault open, so only config and KEKs were looked at\n", file)
+				fmt.Fprintf(p.Stdout, "%s: ok; a running server has the vault open, so the vault was not looked into\n", file)
 				return nil
 			}
 			if err != nil {
@@ -79,7 +79,7 @@ func (p *program) fsck() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sc, err := p.open(conf)
+		sc, err := p.open(c.Context(), conf)
 		if err != nil {
 			return todo(err)
 		}

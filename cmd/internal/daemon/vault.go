@@ -1,12 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 
 	"github.com/p8signet/signet/cmd/internal/cli"
 	"github.com/p8signet/signet/server"
@@ -19,33 +19,17 @@ import (
 // errInUse is a vault that another process has open.
 var errInUse = errors.New("another process has the vault open")
 
-// open opens what the config names and answers what server wants; the server then closes the backend. It creates nothing.
-func (p *program) open(c *config) (server.Config, error) {
+// look reads what the config names beside the store, and says everything that is wrong with it. Nothing of the vault is open after it.
+func (p *program) look(ctx context.Context, c *config) (server.Config, error) {
 	handler, err := c.Logging.handler(p.Stderr)
 	if err != nil {
 		return server.Config{}, err
 	}
-	logger := slog.New(handler)
-	if st, err := os.Stat(c.Log); err != nil {
-		return server.Config{}, fmt.Errorf("the audit log: %w", err)
-	} else if !st.IsDir() {
-		return server.Config{}, fmt.Errorf("the audit log: %s is not a directory", c.Log)
-	}
 	keks, err := openKEKs(c)
 	if err != nil {
-		return server.Config{}, err
+		return server.Config{}, &cli.Failure{Code: cli.Malformed, Err: err}
 	}
-	backend, err := boltstore.Open(c.Store, boltstore.Options{Logger: logger})
-	switch {
-	case errors.Is(err, store.ErrInUse):
-		return server.Config{}, fmt.Errorf("%w: %w", errInUse, err)
-	case errors.Is(err, fs.ErrNotExist):
-		return server.Config{}, fmt.Errorf("opening the store: %w (signetd never creates one but by init: bring the file back, or restore a backup)", err)
-	case err != nil:
-		return server.Config{}, fmt.Errorf("opening the store: %w", err)
-	}
-	return server.Config{
-		Backend:     backend,
+	sc := server.Config{
 		KEKs:        keks,
 		LogDir:      c.Log,
 		Node:        c.Node,
@@ -55,8 +39,30 @@ func (p *program) open(c *config) (server.Config, error) {
 		MinFree:     int64(c.LogMinFree),
 		Version:     p.Version,
 		Now:         p.Now,
-		Logger:      logger,
-	}, nil
+		Logger:      slog.New(handler),
+	}
+	if err := server.Check(ctx, sc); err != nil {
+		return server.Config{}, &cli.Failure{Code: cli.Malformed, Err: err}
+	}
+	return sc, nil
+}
+
+// open opens the store, which the server then closes. It creates none.
+func (p *program) open(ctx context.Context, c *config) (server.Config, error) {
+	sc, err := p.look(ctx, c)
+	if err != nil {
+		return server.Config{}, err
+	}
+	sc.Backend, err = boltstore.Open(c.Store, boltstore.Options{Logger: sc.Logger})
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		return server.Config{}, fmt.Errorf("%w: %w", errInUse, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return server.Config{}, fmt.Errorf("opening the store: %w (signetd never creates one but by init: bring the file back, or restore a backup)", err)
+	case err != nil:
+		return server.Config{}, fmt.Errorf("opening the store: %w", err)
+	}
+	return sc, nil
 }
 
 func openKEKs(c *config) ([]envelope.KEK, error) {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+)
+
+// commands are those of the plan, each with the flags that it must have beside --help and --config.
+var commands = map[string]string{
+	"signet mint":               "output receipt scope ttl",
+	"signet key recipient":      "out",
+	"signet key seal":           "issuer-id key-id kind name out to",
+	"signet key import":         "issuer-id key-id kind output",
+	"signet key list":           "output",
+	"signet key show":           "output",
+	"signet key activate":       "output",
+	"signet key disable":        "output reason yes",
+	"signet key enable":         "output reason",
+	"signet key revoke":         "output reason version yes",
+	"signet policy apply":       "dry-run etag output",
+	"signet policy show":        "output revision",
+	"signet policy lint":        "output",
+	"signet policy test":        "output",
+	"signet audit list":         "action key limit log outcome output principal since",
+	"signet audit show":         "log output",
+	"signet audit verify":       "archived checkpoint dir key output",
+	"signet audit checkpoint":   "output",
+	"signet system status":      "output",
+	"signet system acknowledge": "output reason yes",
+	"signet version":            "",
+}
+
+func TestEveryCommandHasHelp(t *testing.T) {
+	seen := 0
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+		if c.HasSubCommands() {
+			return
+		}
+		seen++
+		want, ok := commands[c.CommandPath()]
+		if !ok {
+			t.Errorf("%s is not planned", c.CommandPath())
+		}
+		var flags []string
+		for name := range strings.FieldsSeq(want) {
+			flags = append(flags, name)
+			if c.Flags().Lookup(name) == nil {
+				t.Errorf("%s has no --%s", c.CommandPath(), name)
+			}
+		}
+		n := 0
+		c.LocalNonPersistentFlags().VisitAll(func(*pflag.Flag) { n++ })
+		if n != len(flags) {
+			t.Errorf("%s has %d flags, planned are %s", c.CommandPath(), n, want)
+		}
+		if c.Short == "" || !strings.Contains(c.Example, c.CommandPath()) {
+			t.Errorf("%s lacks a summary or an example of itself", c.CommandPath())
+		}
+	}
+	walk(newRoot(cli.Env{}))
+	if seen != len(commands) {
+		t.Errorf("%d commands, %d planned", seen, len(commands))
+	}
+}
