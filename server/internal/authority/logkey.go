@@ -44,6 +44,15 @@ func openLogSigner(ctx context.Context, s *store.Store, node string) (*logSigner
 	return &logSigner{verifier: verifier, vkey: vkey, key: key}, nil
 }
 
+// LogVerifier is the key that verifies a node's checkpoints, for those who check a vault without opening its log.
+func LogVerifier(ctx context.Context, s *store.Store, node string) (note.Verifier, error) {
+	signer, err := openLogSigner(ctx, s, node)
+	if err != nil {
+		return nil, err
+	}
+	return signer.verifier, nil
+}
+
 // Name is "<vault id>/<node>".
 func (s *logSigner) Name() string { return s.verifier.Name() }
 
