@@ -17,8 +17,7 @@ import (
 // finding is a gap that was found and is not in the root yet.
 type finding struct {
 	gap   store.Gap
-	above uint64         // a revision that was seen, and that the root's must exceed
-	end   *store.LogHead // where the log ends that the gap closes, if it closes one
+	above uint64 // a revision that was seen, and that the root's must exceed
 }
 
 // rootHead is a log's head as the root names it.
@@ -52,8 +51,8 @@ func (c *core) openLog(ctx context.Context, fs audit.FS, signer note.Signer, min
 		}
 		c.logger.ErrorContext(ctx, "the audit log has a gap", slog.Any("gap", lacking))
 		end := rootHead(lacking.End)
-		c.changes.gap = &finding{end: &end, gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: lacking.What, Log: head}}
-		if err := c.commitGap(ctx); err != nil {
+		c.changes.gap = &finding{gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: lacking.What, Log: head}}
+		if err := c.commitGap(ctx, &end); err != nil {
 			return fmt.Errorf("recording a gap in the audit log: %w", errors.Join(err, errors.Unwrap(err)))
 		}
 	}
@@ -135,10 +134,8 @@ func (c *core) discover(ctx context.Context, anchor auditlog.Checkpoint) error {
 			Log:    store.LogHead{Log: anchor.Origin.Log, Size: anchor.Size, Hash: anchor.Hash},
 		}
 		c.changes.gap = &finding{gap: gap}
-		// Published first: a token whose last look came before this has its entry below the head that is read after it.
+		// Minting stops here. A token whose last look came before this has its entry below the end that moveLog reads.
 		c.publish(c.store.Snapshot())
-		end := rootHead(c.log.Head())
-		c.changes.gap.end = &end
 		c.logger.ErrorContext(ctx, "the audit log has a gap", slog.String("gap", gap.ID), slog.String("detail", gap.Detail))
 	}
 	answer.cause = c.settle(ctx)
@@ -159,79 +156,71 @@ func belongs(anchor auditlog.Checkpoint, gaps []store.Gap) bool {
 // settleGap brings a gap that was found into the root, and the log to the id that the root names. Every step is
 // derived from what is durable, so a crash between two of them is made good by the next start.
 func (c *core) settleGap(ctx context.Context) error {
-	if c.changes.gap != nil {
-		if err := c.commitGap(ctx); err != nil {
+	if found := c.changes.gap; found != nil && found.gap.Kind == store.GapStore {
+		if err := c.commitGap(ctx, nil); err != nil {
 			return err
 		}
 	}
-	snap := c.state.Load().snap
-	head, _ := snap.LogHead(c.node)
-	old := c.log.Origin().Log
-	if head.Log == old {
-		return c.announce(ctx)
+	if c.changes.gap != nil || c.movedLog() != c.log.Origin().Log {
+		if err := c.moveLog(ctx); err != nil {
+			return err
+		}
 	}
-	first := c.firstEntry(snap)
-	if _, err := c.log.Rotate(ctx, head.Log, &first); err != nil {
-		return logError(err)
-	}
-	c.changes.marked = 0
-	return c.closeLog(ctx, old)
+	return c.announce(ctx)
 }
 
-// commitGap makes the gap that was found part of the root. From its return on no restart mints before that gap is
-// acknowledged. A gap in the current log also ends that log: the root names the new one before it exists.
-func (c *core) commitGap(ctx context.Context) error {
-	f := c.changes.gap
-	snap := c.store.Snapshot()
-	for _, g := range snap.Gaps() {
-		if g.ID == f.gap.ID { // the commit before had an unknown outcome, and was made
-			c.changes.gap = nil
-			c.publish(snap)
-			return nil
+// movedLog is the id of the log that the root says is the current one.
+func (c *core) movedLog() string {
+	head, _ := c.state.Load().snap.LogHead(c.node)
+	return head.Log
+}
+
+// moveLog ends the current log where it stands and goes on in a new one. The gate keeps entries out from the moment
+// when its end is read until the new log is open, or until it is known that the root has not taken it.
+func (c *core) moveLog(ctx context.Context) error {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	c.moving = true
+	if c.changes.gap != nil {
+		end := rootHead(c.log.Head())
+		if err := c.commitGap(ctx, &end); err != nil {
+			c.moving = errors.Is(err, store.ErrUnknown)
+			return err
 		}
 	}
-	tx := c.store.Begin()
-	// The head stays the one that the root has: a newer one might make an intent look committed that was not.
-	head, _ := snap.LogHead(c.node)
-	if f.end != nil {
-		if err := tx.CloseLog(*f.end); err != nil {
-			return storeError(err)
-		}
-		if f.end.Log == head.Log {
-			head = store.LogHead{Log: store.NewID()}
-		}
+	first := c.firstEntry(c.state.Load().snap)
+	if _, err := c.log.Rotate(ctx, c.movedLog(), &first); err != nil {
+		return logError(err)
 	}
-	f.gap.Node, f.gap.Found = c.node, c.now().UTC()
-	if _, err := tx.OpenGap(f.gap, f.above); err != nil {
-		return storeError(err)
-	}
-	if _, err := c.store.Commit(ctx, tx, head); err != nil {
-		return storeError(err)
-	}
-	c.changes.gap = nil
-	c.publish(c.store.Snapshot())
+	c.moving = false
+	c.changes.marked = 0
 	return nil
 }
 
-// closeLog corrects where the root says that a log ends: entries of calls under way went into it until it was closed.
-func (c *core) closeLog(ctx context.Context, id string) error {
-	reader, err := c.log.Reader(id)
-	if err != nil {
-		return logError(err)
-	}
-	end := rootHead(reader.Head())
-	for _, closed := range c.state.Load().snap.ClosedLogs(c.node) {
-		if closed == end {
-			return nil
+// commitGap makes the gap that was found part of the root. From its return on no restart mints before that gap is
+// acknowledged. With an end it also ends the current log there: the root names the next one before it exists.
+func (c *core) commitGap(ctx context.Context, end *store.LogHead) error {
+	f := c.changes.gap
+	snap := c.store.Snapshot()
+	if _, known := findGap(snap, f.gap.ID); !known { // known: a commit before had an unknown outcome, and was made
+		tx := c.store.Begin()
+		// The head stays the one that the root has: a newer one might make an intent look committed that was not.
+		head, _ := snap.LogHead(c.node)
+		if end != nil {
+			if err := tx.CloseLog(*end); err != nil {
+				return storeError(err)
+			}
+			head = store.LogHead{Log: store.NewID()}
+		}
+		f.gap.Node, f.gap.Found = c.node, c.now()
+		if _, err := tx.OpenGap(f.gap, f.above); err != nil {
+			return storeError(err)
+		}
+		if _, err := c.store.Commit(ctx, tx, head); err != nil {
+			return storeError(err)
 		}
 	}
-	tx := c.store.Begin()
-	if err := tx.CloseLog(end); err != nil {
-		return storeError(err)
-	}
-	if _, err := c.store.Commit(ctx, tx, rootHead(c.log.Head())); err != nil {
-		return storeError(err)
-	}
+	c.changes.gap = nil
 	c.publish(c.store.Snapshot())
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -30,7 +31,15 @@ type ledger struct {
 	now    func() time.Time
 	tally  *tally
 	logger *slog.Logger
+
+	// gate is held for reading while an entry is appended, so that those never wait for each other, and for writing
+	// only while a gap moves the log to a new id, so that the old one has an end.
+	gate   sync.RWMutex
+	moving bool // the root has, or may have, moved the log; guarded by gate
 }
+
+// errMoving is why nothing is recorded while a log has ended and the next is not open.
+var errMoving = errors.New("the log has ended at a gap, and the next one cannot be opened")
 
 // record makes an entry durable, with the time that it has or else the log's. When it returns nil the entry is on
 // disk and in the tree.
@@ -38,6 +47,11 @@ func (l *ledger) record(ctx context.Context, e *auditlog.Entry, o audit.AppendOp
 	e.Node = l.node
 	if e.Time.IsZero() {
 		e.Time = l.stamp()
+	}
+	l.gate.RLock()
+	defer l.gate.RUnlock()
+	if l.moving {
+		return audit.Position{}, logError(errMoving)
 	}
 	pos, err := l.log.Append(ctx, e, o)
 	return pos, logError(err)

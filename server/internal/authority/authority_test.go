@@ -1,0 +1,591 @@
+package authority
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/server/apple"
+	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/storetest"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+func TestMint(t *testing.T) {
+	v := newVault(t)
+	key := v.importKey("asc")
+	v.apply(basicPolicy)
+
+	minted, err := v.Tokens.Mint(t.Context(), principal(callerID), MintRequest{Request: Request{"mint-1"}, Profile: "release", TTL: 5 * time.Minute, Receipt: true})
+	if err != nil {
+		t.Fatalf("Mint: %v", err)
+	}
+	private, err := x509.ParsePKCS8PrivateKey(key.pkcs8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := apple.Verify(minted.Token.Compact, &private.(*ecdsa.PrivateKey).PublicKey); err != nil {
+		t.Errorf("the token does not verify: %v", err)
+	}
+	if got := minted.Token.Expires.Sub(minted.Token.IssuedAt); got != 5*time.Minute {
+		t.Errorf("it lives %v", got)
+	}
+	e := v.last()
+	if e.ID != "mint-1" || e.Outcome != auditlog.Allowed || e.Action != string(policy.TokenMint) || e.Profile != "release" || e.Key != "asc" ||
+		e.Version != 1 || e.KeyID != key.facts.KeyID || e.Grant != "ci" || e.Policy == "" || e.Fingerprint == "" ||
+		e.Principal == nil || e.Principal.ID != callerID || e.Principal.Certificate == "" || e.Peer == "" ||
+		e.Requested == nil || e.Requested.TTL != 300 || e.Token == nil || e.Token.SHA256 != auditlog.Sum(minted.Token.SHA256) {
+		t.Errorf("the entry is %+v", e)
+	}
+
+	verifier, err := note.NewVerifier(v.made.LogKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := minted.Receipt
+	receipt, err := auditlog.VerifyReceipt(r.Proof, verifier)
+	if err != nil {
+		t.Fatalf("the receipt: %v", err)
+	}
+	if auditlog.LeafHash(r.Entry) != r.Leaf || receipt.Leaf != r.Leaf || receipt.Index != r.Index || receipt.Checkpoint.Origin.String() != r.Origin {
+		t.Errorf("the receipt is of another entry: %+v", r)
+	}
+	if got, err := auditlog.ParseEntry(r.Entry); err != nil || got.ID != "mint-1" {
+		t.Errorf("the receipt's entry: %v, %v", got, err)
+	}
+	v.checkInvariants(minted)
+}
+
+// TestDecisions is what callers hear, and what the log says of it.
+func TestDecisions(t *testing.T) {
+	tests := []struct {
+		name    string
+		prepare func(v *vault)
+		who     string
+		profile policy.ProfileName
+		ttl     time.Duration
+		scope   []apple.Scope
+		kind    error
+		reason  Reason
+		outcome auditlog.Outcome
+		logged  string
+	}{
+		{name: "nobody", who: "", profile: "release", kind: ErrDenied, reason: ReasonDenied, outcome: auditlog.Denied},
+		{name: "stranger", who: strangerID, profile: "release", kind: ErrDenied, reason: ReasonDenied, outcome: auditlog.Denied},
+		{name: "stranger and unknown profile", who: strangerID, profile: "nothing", kind: ErrDenied, reason: ReasonDenied, outcome: auditlog.Denied},
+		{name: "unknown profile", who: callerID, profile: "nothing", kind: ErrDenied, reason: ReasonDenied, outcome: auditlog.Denied},
+		{name: "operator has no mint", who: operatorID, profile: "release", kind: ErrDenied, reason: ReasonDenied, outcome: auditlog.Denied},
+		{name: "ttl above the profile's", who: callerID, profile: "release", ttl: 11 * time.Minute, kind: ErrDenied, reason: ReasonTTLTooLong, outcome: auditlog.Denied},
+		{name: "scope not granted", who: callerID, profile: "builds", scope: []apple.Scope{"GET /v1/users"}, kind: ErrDenied, reason: ReasonScopeNotGranted, outcome: auditlog.Denied},
+		{name: "disabled", prepare: func(v *vault) { check(v.t, v.disable("asc")) }, who: callerID, profile: "release", kind: ErrPrecondition, reason: ReasonKeyDisabled, outcome: auditlog.Failed},
+		{name: "disabled, to a stranger", prepare: func(v *vault) { check(v.t, v.disable("asc")) }, who: strangerID, profile: "release", kind: ErrDenied, reason: ReasonDenied, outcome: auditlog.Denied},
+		{name: "revoked", prepare: func(v *vault) { _, err := v.revoke("asc", 0); check(v.t, err) }, who: callerID, profile: "release", kind: ErrPrecondition, reason: ReasonKeyRevoked, outcome: auditlog.Failed},
+		{name: "revoked and disabled", prepare: func(v *vault) { check(v.t, v.disable("asc")); _, err := v.revoke("asc", 1); check(v.t, err) }, who: callerID, profile: "release", kind: ErrPrecondition, reason: ReasonKeyRevoked, outcome: auditlog.Failed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v := ready(t)
+			if tt.prepare != nil {
+				tt.prepare(v)
+			}
+			_, err := v.Tokens.Mint(t.Context(), principal(tt.who), MintRequest{Request: Request{"the-call"}, Profile: tt.profile, TTL: tt.ttl, Scope: tt.scope})
+			wantReason(t, err, tt.kind, tt.reason)
+			if tt.reason == ReasonDenied && err.Error() != "denied" {
+				t.Errorf("the caller hears %q", err)
+			}
+			e := v.last()
+			if e.ID != "the-call" || e.Outcome != tt.outcome || !strings.HasPrefix(e.Reason, string(tt.reason)) || e.Token != nil {
+				t.Errorf("the entry is %+v", e)
+			}
+			if tt.outcome == auditlog.Denied && len(e.Reason) <= len(tt.reason)+2 {
+				t.Errorf("the entry does not say what was missing: %q", e.Reason)
+			}
+			v.checkInvariants()
+		})
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v (%v)", err, errors.Unwrap(err))
+	}
+}
+
+// TestLives walks through the life of a key.
+func TestLives(t *testing.T) {
+	v := ready(t)
+	first := v.mustMint("release")
+	if err := v.disable("asc"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := v.mint("release")
+	wantReason(t, err, ErrPrecondition, ReasonKeyDisabled)
+	check(t, v.enable("asc"))
+	second := v.mustMint("release")
+
+	v.importKey("asc")
+	if m := v.mustMint("release"); m.Version != 1 {
+		t.Errorf("version %d mints before it is activated", m.Version)
+	}
+	check(t, v.activate("asc", 2))
+	third := v.mustMint("release")
+	if third.Version != 2 {
+		t.Errorf("version %d mints", third.Version)
+	}
+	_, err = v.revoke("asc", 2)
+	check(t, err)
+	_, err = v.mint("release")
+	wantReason(t, err, ErrPrecondition, ReasonKeyRevoked)
+	wantReason(t, v.activate("asc", 2), ErrPrecondition, ReasonKeyRevoked)
+	wantReason(t, v.activate("asc", 3), ErrNotFound, ReasonNotFound)
+	check(t, v.activate("asc", 1))
+	fourth := v.mustMint("release")
+	v.checkInvariants(first, second, third, fourth)
+	v.reopen()
+	v.checkInvariants(first, second, third, fourth, v.mustMint("release"))
+}
+
+// TestRepeats makes every change twice: the second finds it made, answers success, and is recorded.
+func TestRepeats(t *testing.T) {
+	v := ready(t)
+	v.importKey("asc")
+	tests := []struct {
+		name string
+		do   func() error
+	}{
+		{"apply", func() error { return v.tryApply(basicPolicy) }},
+		{"activate", func() error { return v.activate("asc", 2) }},
+		{"disable", func() error { return v.disable("asc") }},
+		{"enable", func() error { return v.enable("asc") }},
+		{"revoke one", func() error { _, err := v.revoke("asc", 1); return err }},
+		{"revoke all", func() error { _, err := v.revoke("asc", 0); return err }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, tt.do())
+			before := v.core.store.Snapshot().RootID()
+			check(t, tt.do())
+			if after := v.core.store.Snapshot().RootID(); after != before {
+				t.Errorf("the repeat went from revision %d to %d", before.Revision, after.Revision)
+			}
+			if e := v.last(); e.Outcome != auditlog.Allowed || e.Reason == "" {
+				t.Errorf("the repeat's entry is %+v", e)
+			}
+		})
+	}
+	v.checkInvariants()
+}
+
+func TestReads(t *testing.T) {
+	v := ready(t)
+	v.importKey("b/c")
+	ctx, security, stranger := t.Context(), principal("spiffe://signet.test/security/eve"), principal(strangerID)
+
+	key, err := v.Keys.Get(ctx, security, KeyRequest{Request: Request{"get"}, Name: "asc"})
+	check(t, err)
+	if key.Name != "asc" || key.Issuer != issuerID || key.Active != 1 {
+		t.Errorf("Get = %+v", key)
+	}
+	if e := v.last(); e.ID != "get" || e.Outcome != auditlog.Allowed || e.Action != string(policy.KeyRead) || e.Key != "asc" {
+		t.Errorf("its entry is %+v", e)
+	}
+	_, err = v.Keys.Get(ctx, security, KeyRequest{Name: "absent"})
+	wantReason(t, err, ErrNotFound, ReasonNotFound)
+	_, err = v.Keys.Get(ctx, stranger, KeyRequest{Request: Request{"denied get"}, Name: "asc"})
+	wantReason(t, err, ErrDenied, ReasonDenied)
+	if e := v.last(); e.ID != "denied get" || e.Outcome != auditlog.Denied {
+		t.Errorf("a denied read has the entry %+v", e)
+	}
+
+	page, more, err := v.Keys.List(ctx, security, ListKeysRequest{Limit: 1})
+	check(t, err)
+	if len(page) != 1 || page[0].Name != "asc" || !more {
+		t.Errorf("List = %v, %v", page, more)
+	}
+	page, more, err = v.Keys.List(ctx, security, ListKeysRequest{Limit: 1, After: "asc"})
+	check(t, err)
+	if len(page) != 1 || page[0].Name != "b/c" || more {
+		t.Errorf("List after asc = %v, %v", page, more)
+	}
+	_, _, err = v.Keys.List(ctx, stranger, ListKeysRequest{Limit: 1})
+	wantReason(t, err, ErrDenied, ReasonDenied)
+
+	status, err := v.System.Status(ctx, principal(operatorID), Request{"status"})
+	check(t, err)
+	if len(status.Reasons) != 0 || status.Keys != 2 || status.PolicyRevision != 1 || status.Log.Size == 0 || status.VaultID != v.made.VaultID || status.Log.VerifierKey != v.made.LogKey {
+		t.Errorf("Status = %+v", status)
+	}
+	if e := v.last(); e.ID != "status" {
+		t.Errorf("its entry is %+v", e)
+	}
+	_, err = v.System.Status(ctx, stranger, Request{})
+	wantReason(t, err, ErrDenied, ReasonDenied)
+}
+
+func TestPolicies(t *testing.T) {
+	v := newVault(t)
+	ctx, operator := t.Context(), principal(operatorID)
+	got, err := v.Policies.Get(ctx, operator, PolicyRequest{})
+	check(t, err)
+	if got.Number != 0 || got.ETag == "" {
+		t.Errorf("before the first: %+v", got)
+	}
+	apply := func(doc, etag string, dry bool) (Applied, error) {
+		return v.Policies.Apply(ctx, operator, ApplyRequest{Request: v.request(), Document: []byte(doc), ETag: etag, DryRun: dry})
+	}
+	// A profile that names a key that is not there.
+	_, err = apply(basicPolicy, "", false)
+	wantReason(t, err, ErrMalformed, ReasonPolicyInvalid)
+	var problems *policy.Error
+	if !errors.As(err, &problems) || len(problems.Problems) == 0 {
+		t.Errorf("an invalid policy answers no problems: %v", err)
+	}
+	v.importKey("asc")
+
+	dry, err := apply(basicPolicy, got.ETag, true)
+	check(t, err)
+	if dry.Changed || v.core.store.Snapshot().PolicyNumber() != 0 {
+		t.Errorf("a dry run changed something: %+v", dry)
+	}
+	first, err := apply(basicPolicy, got.ETag, false)
+	check(t, err)
+	if !first.Changed || first.Policy.Number != 1 || first.Policy.ETag == got.ETag || first.Policy.Author != operatorID {
+		t.Errorf("Apply = %+v", first)
+	}
+	_, err = apply(basicPolicy+"# more\n", got.ETag, false)
+	wantReason(t, err, ErrConflict, ReasonETagMismatch)
+
+	failing := basicPolicy + "tests:\n  - {as: {mtls: \"spiffe://signet.test/other\"}, mint: release, expect: allow}\n"
+	_, err = apply(failing, "", false)
+	wantReason(t, err, ErrPrecondition, ReasonPolicyTestFailed)
+	if !errors.As(err, &problems) || len(problems.Problems) != 1 || problems.Problems[0].Line == 0 {
+		t.Errorf("a failing test answers %v", err)
+	}
+	passing := basicPolicy + "tests:\n  - {as: {mtls: \"spiffe://signet.test/other\"}, mint: release, expect: deny}\n"
+	second, err := apply(passing, first.Policy.ETag, false)
+	check(t, err)
+	if second.TestsRun != 1 || second.Policy.Number != 2 {
+		t.Errorf("Apply = %+v", second)
+	}
+	_, err = v.Policies.Apply(ctx, principal(strangerID), ApplyRequest{Document: []byte(basicPolicy)})
+	wantReason(t, err, ErrDenied, ReasonDenied)
+
+	old, err := v.Policies.Get(ctx, operator, PolicyRequest{Revision: 1})
+	check(t, err)
+	if string(old.Document) != basicPolicy || old.ETag != first.Policy.ETag {
+		t.Errorf("revision 1 is %+v", old)
+	}
+	_, err = v.Policies.Get(ctx, operator, PolicyRequest{Revision: 3})
+	wantReason(t, err, ErrNotFound, ReasonNotFound)
+	page, more, err := v.Policies.Revisions(ctx, operator, RevisionsRequest{Limit: 1})
+	check(t, err)
+	if len(page) != 1 || page[0].Number != 2 || page[0].Document != nil || !more {
+		t.Errorf("Revisions = %+v, %v", page, more)
+	}
+	page, more, err = v.Policies.Revisions(ctx, operator, RevisionsRequest{Limit: 1, Before: 2})
+	check(t, err)
+	if len(page) != 1 || page[0].Number != 1 || more {
+		t.Errorf("Revisions before 2 = %+v, %v", page, more)
+	}
+	v.checkInvariants()
+}
+
+// TestPastedKeys gives a private key where a reason, a name or a document is wanted: it is refused, and it is nowhere.
+func TestPastedKeys(t *testing.T) {
+	v := ready(t)
+	key := newP8(t)
+	text := strings.ReplaceAll(toPEM(key.pkcs8), "\n", " ")
+	ctx, operator := t.Context(), principal(operatorID)
+
+	req := v.keyRequest("asc", text)
+	_, err := v.Keys.Disable(ctx, operator, req)
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	_, _, err = v.Keys.Revoke(ctx, operator, req)
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	_, _, err = v.System.Acknowledge(ctx, operator, AcknowledgeRequest{GapID: "x", Reason: text})
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	_, err = v.Policies.Apply(ctx, operator, ApplyRequest{Document: []byte(basicPolicy + "# " + text + "\n")})
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	_, err = v.Log.Entries(ctx, operator, EntriesRequest{Limit: 1, Filter: Filter{Key: text}})
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	_, err = v.Log.Entries(ctx, operator, EntriesRequest{Limit: 1, Filter: Filter{Principal: text}})
+	check(t, err)
+	v.core.summarise(ctx)
+
+	v.mustMint("release")
+	for _, name := range v.fs.List(".") {
+		data := string(v.fs.Files(name[:max(0, strings.LastIndex(name, "/"))])[name[strings.LastIndex(name, "/")+1:]].Data)
+		for _, form := range canaries(t, key.pkcs8) {
+			if strings.Contains(data, form) {
+				t.Errorf("%s has the key", name)
+			}
+		}
+	}
+	for _, form := range canaries(t, key.pkcs8) {
+		if strings.Contains(v.logs.String(), form) {
+			t.Errorf("the server's own log has the key")
+		}
+	}
+	v.checkInvariants()
+}
+
+// TestRates brakes one principal and not another, and recovers with time.
+func TestRates(t *testing.T) {
+	v := newVault(t)
+	v.importKey("asc")
+	v.apply(strings.Replace(basicPolicy, "rate: none", "rate: 2/m", 1))
+	v.mustMint("release")
+	v.mustMint("builds")
+	_, err := v.mint("release")
+	wantReason(t, err, ErrRateLimited, ReasonRateLimited)
+	var e *Error
+	if errors.As(err, &e); e.RetryAfter <= 0 || e.RetryAfter > 31*time.Second {
+		t.Errorf("retry after %v", e.RetryAfter)
+	}
+	if last := v.last(); last.Outcome != auditlog.Denied || last.Reason != string(ReasonRateLimited) {
+		t.Errorf("the entry is %+v", last)
+	}
+	if _, err := v.Tokens.Mint(t.Context(), principal("spiffe://signet.test/ci/2"), MintRequest{Profile: "release"}); err != nil {
+		t.Errorf("another principal: %v", err)
+	}
+	v.clock.Advance(e.RetryAfter)
+	v.mustMint("release")
+	// A policy that grants more is in force at once.
+	v.apply(strings.Replace(basicPolicy, "rate: none", "rate: 100/s", 1))
+	v.clock.Advance(time.Second)
+	for range 50 {
+		v.mustMint("release")
+	}
+}
+
+// TestClock sets the clock back: minting stops, the rest goes on, and nothing that is written meanwhile makes the
+// wrong time believed.
+func TestClock(t *testing.T) {
+	v := ready(t)
+	v.mustMint("release")
+	v.clock.Advance(-29 * time.Second)
+	v.mustMint("release")
+	v.clock.Advance(-time.Hour)
+	for range 2 {
+		_, err := v.mint("release")
+		wantReason(t, err, ErrUnavailable, ReasonClock)
+		wantReason(t, v.System.Ready(), ErrUnavailable, ReasonClock)
+		v.reopen()
+	}
+	check(t, v.disable("asc"))
+	check(t, v.enable("asc"))
+	v.clock.Advance(time.Hour)
+	v.mustMint("release")
+	v.checkInvariants()
+}
+
+// TestClockFromTheFuture writes an entry while the clock is years ahead. Minting waits for that time, until an
+// operator says that the clock is right now.
+func TestClockFromTheFuture(t *testing.T) {
+	v := ready(t)
+	years := 4 * 365 * 24 * time.Hour
+	v.clock.Advance(years)
+	v.mustMint("release")
+	v.clock.Advance(-years)
+	_, err := v.mint("release")
+	wantReason(t, err, ErrUnavailable, ReasonClock)
+	_, _, err = v.System.Acknowledge(t.Context(), principal(strangerID), AcknowledgeRequest{GapID: ClockGap, Reason: "no"})
+	wantReason(t, err, ErrDenied, ReasonDenied)
+	_, err = v.mint("release")
+	wantReason(t, err, ErrUnavailable, ReasonClock)
+	_, _, err = v.System.Acknowledge(t.Context(), principal(operatorID), AcknowledgeRequest{GapID: ClockGap, Reason: "the NTP server was wrong"})
+	check(t, err)
+	v.mustMint("release")
+	v.reopen()
+	v.mustMint("release")
+	_, _, err = v.System.Acknowledge(t.Context(), principal(operatorID), AcknowledgeRequest{GapID: ClockGap, Reason: "again"})
+	wantReason(t, err, ErrNotFound, ReasonNotFound)
+	v.checkInvariants()
+}
+
+// TestFullLog stops minting when the disk is nearly full; what takes something away goes on and is recorded.
+func TestFullLog(t *testing.T) {
+	v := ready(t)
+	v.fs.SetCapacity(v.fs.Used() + 32<<20)
+	waitFor(t, func() bool { _, err := v.mint("release"); return err != nil })
+	_, err := v.mint("release")
+	wantReason(t, err, ErrUnavailable, ReasonLogFull)
+	wantReason(t, v.System.Ready(), ErrUnavailable, ReasonLogFull)
+	_, err = v.tryImport("other", []byte("x"))
+	if err == nil {
+		t.Error("an import went through")
+	}
+	check(t, v.disable("asc"))
+	if e := v.last(); e.Action != string(policy.KeyDisable) || e.Outcome != auditlog.Done {
+		t.Errorf("the disable's entry is %+v", e)
+	}
+	wantReason(t, v.enable("asc"), ErrUnavailable, ReasonLogFull)
+	_, err = v.revoke("asc", 0)
+	check(t, err)
+	v.reopen()
+	wantReason(t, v.System.Ready(), ErrUnavailable, ReasonLogFull)
+	v.fs.SetCapacity(1 << 40)
+	waitFor(t, func() bool { return v.System.Ready() == nil })
+	v.importKey("fresh")
+	v.checkInvariants()
+}
+
+// waitFor polls for what happens in the background within a second or two.
+func waitFor(t testing.TB, done func() bool) {
+	t.Helper()
+	for range 500 {
+		if done() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("it did not happen in five seconds")
+}
+
+// TestFailedLog lets every sync fail: nothing is minted or changed, and readiness says why. One that fails alone
+// fails its own call.
+func TestFailedLog(t *testing.T) {
+	v := ready(t)
+	broken := errors.New("broken disk")
+	v.fs.FailNth(0, storetest.Fault{Err: broken})
+	_, err := v.mint("release")
+	wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
+	v.fs.Inject(nil)
+	waitFor(t, func() bool { return v.System.Ready() == nil })
+	minted := v.mustMint("release")
+
+	v.fs.Inject(func(op storetest.Op) storetest.Fault {
+		if op.Kind == storetest.OpSync || op.Kind == storetest.OpSyncDir {
+			return storetest.Fault{Err: broken}
+		}
+		return storetest.Fault{}
+	})
+	before := v.core.store.Snapshot().RootID()
+	for range 3 {
+		_, err := v.mint("release")
+		wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
+		wantReason(t, v.disable("asc"), ErrUnavailable, ReasonLogUnavailable)
+	}
+	wantReason(t, v.System.Ready(), ErrUnavailable, ReasonLogUnavailable)
+	if after := v.core.store.Snapshot().RootID(); after != before {
+		t.Error("something was changed that could not be recorded")
+	}
+	v.fs.Inject(nil)
+	waitFor(t, func() bool { return v.System.Ready() == nil })
+	v.checkInvariants(minted, v.mustMint("release"))
+}
+
+// TestDamagedKey damages the record of one key: it is refused by name, the others go on.
+func TestDamagedKey(t *testing.T) {
+	v := ready(t)
+	before := v.memory.Clone()
+	v.importKey("other")
+	v.crash()
+	damageNewest(t, v, before)
+	v.mustOpen()
+	_, err := v.Keys.Get(t.Context(), principal(operatorID), KeyRequest{Name: "other"})
+	status, serr := v.System.Status(t.Context(), principal(operatorID), Request{})
+	check(t, serr)
+	key, kerr := v.Keys.Get(t.Context(), principal(operatorID), KeyRequest{Name: "other"})
+	if err != nil || kerr != nil || key.Problem == "" || len(status.DamagedKeys) == 0 {
+		t.Errorf("the damaged key is %+v, %v; the status says %v", key, err, status.DamagedKeys)
+	}
+	wantReason(t, v.disable("other"), ErrPrecondition, ReasonKeyDamaged)
+	v.mustMint("release")
+}
+
+// damageNewest changes a bit in every blob that is not in the older copy and is not reached by the other keys.
+func damageNewest(t *testing.T, v *vault, older *storetest.MemoryBackend) {
+	t.Helper()
+	known := map[store.Ref]bool{}
+	for ref := range older.List(context.Background()) {
+		known[ref] = true
+	}
+	for ref := range v.memory.List(context.Background()) {
+		if known[ref] {
+			continue
+		}
+		blob, err := v.memory.Get(context.Background(), ref)
+		check(t, err)
+		if strings.HasPrefix(string(blob), "{") || len(blob) > 2000 {
+			continue // a shard: that would damage its neighbours
+		}
+		blob[len(blob)-1] ^= 1
+		v.memory.SetBlob(ref, blob)
+	}
+}
+
+func TestUnauthenticated(t *testing.T) {
+	v := ready(t)
+	for range 3 {
+		v.Unauthenticated("192.0.2.7:4711", "no certificate")
+		v.Unauthenticated("192.0.2.7:4712", "no certificate")
+	}
+	v.Unauthenticated("192.0.2.8:1", "an expired certificate")
+	v.core.summarise(t.Context())
+	counts := map[string]int64{}
+	for _, e := range v.entries() {
+		if e.Outcome == auditlog.Summary {
+			counts[e.Peer+" "+e.Reason] = e.Count
+		}
+	}
+	if counts["192.0.2.7 no certificate"] != 6 || counts["192.0.2.8 an expired certificate"] != 1 || len(counts) != 2 {
+		t.Errorf("the summaries are %v", counts)
+	}
+}
+
+// TestDenialFlood has one caller denied a thousand times: a minute's worth of entries, and a summary of the rest.
+func TestDenialFlood(t *testing.T) {
+	v := ready(t)
+	const calls = 1000
+	for range calls {
+		_, err := v.Tokens.Mint(t.Context(), principal(strangerID), MintRequest{Profile: "release"})
+		wantReason(t, err, ErrDenied, ReasonDenied)
+	}
+	v.core.housekeep(t.Context())
+	own, counted := 0, int64(0)
+	for _, e := range v.entries() {
+		if e.Principal == nil || e.Principal.ID != strangerID {
+			continue
+		}
+		switch e.Outcome {
+		case auditlog.Denied:
+			own++
+		case auditlog.Summary:
+			counted += e.Count
+			if e.Action != string(policy.TokenMint) || !strings.HasPrefix(e.Reason, string(ReasonDenied)) {
+				t.Errorf("the summary is %+v", e)
+			}
+		default:
+			t.Errorf("an entry of %s", e.Outcome)
+		}
+	}
+	if own != ownRefusals || int64(own)+counted != calls {
+		t.Errorf("%d entries and %d counted, want %d and the rest of %d", own, counted, ownRefusals, calls)
+	}
+}
+
+// TestShutDown calls what has been closed.
+func TestShutDown(t *testing.T) {
+	v := ready(t)
+	a := v.Authority
+	v.close()
+	_, err := a.Tokens.Mint(t.Context(), principal(callerID), MintRequest{Profile: "release"})
+	wantReason(t, err, ErrUnavailable, ReasonShuttingDown)
+	_, err = a.Keys.Disable(t.Context(), principal(operatorID), KeyRequest{Name: "asc"})
+	wantReason(t, err, ErrUnavailable, ReasonShuttingDown)
+	if a.System.Ready() == nil {
+		t.Error("it is ready")
+	}
+	if err := a.Close(); err != nil {
+		t.Errorf("the second Close: %v", err)
+	}
+}
