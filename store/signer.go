@@ -62,8 +62,8 @@ func (s *Signer) Public() crypto.PublicKey { return s.public }
 // hexadecimal.
 func (s *Signer) Fingerprint() string { return s.fingerprint }
 
-// Sign signs as crypto.Signer says, deterministically: RFC 6979 for P-256, and
-// whatever random source is given is not used. After Store.Close, or once its
+// Sign signs as crypto.Signer says, deterministically: RFC 6979 for P-256, for
+// which opts must name the hash; whatever random source is given is not used. After Store.Close, or once its
 // version has been revoked, a Signer returns ErrClosed.
 func (s *Signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	s.mu.RLock()

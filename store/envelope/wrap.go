@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -81,19 +82,22 @@ func Unwrap(ctx context.Context, keks []KEK, vault, id string, wraps []Wrapped) 
 		return nil, fmt.Errorf("no wrap of a kind that the configured KEKs (%s) make; there are: %s: %w",
 			uris(keks), names(wraps), ErrNotOpened)
 	}
-	for _, err := range errs {
-		if !errors.Is(err, ErrNotOpened) {
-			return nil, unavailable{errors.Join(errs...)}
-		}
+	others := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.Is(err, ErrNotOpened) })
+	if len(others) > 0 {
+		return nil, unavailable{errors.Join(errs...), others}
 	}
 	return nil, errors.Join(errs...)
 }
 
-// unavailable keeps errors.Is from finding ErrNotOpened where at least one KEK
-// could not be asked.
-type unavailable struct{ err error }
+// unavailable says what every KEK said, and is only those errors that are not
+// ErrNotOpened: as long as one KEK could not be asked, none is known to be wrong.
+type unavailable struct {
+	all    error
+	others []error
+}
 
-func (u unavailable) Error() string { return u.err.Error() }
+func (u unavailable) Error() string   { return u.all.Error() }
+func (u unavailable) Unwrap() []error { return u.others }
 
 func candidates(kek KEK, wraps []Wrapped) []Wrapped {
 	scheme, _, _ := strings.Cut(kek.URI(), ":")
