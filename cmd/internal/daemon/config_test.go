@@ -89,17 +89,25 @@ func TestSize(t *testing.T) {
 	}
 }
 
-func TestHosts(t *testing.T) {
-	for listen, want := range map[string]string{
-		"127.0.0.1:1":      "localhost 127.0.0.1 ::1",
-		"0.0.0.0:1":        "localhost 127.0.0.1 ::1",
-		":1":               "localhost 127.0.0.1 ::1",
-		"[::]:1":           "localhost 127.0.0.1 ::1",
-		"signet.acme:7443": "signet.acme localhost 127.0.0.1 ::1",
-		"10.0.0.7:7443":    "10.0.0.7 localhost 127.0.0.1 ::1",
-	} {
-		if got := strings.Join(hosts(listen), " "); got != want {
-			t.Errorf("hosts(%s) = %s, want %s", listen, got, want)
+func TestReachable(t *testing.T) {
+	tests := []struct {
+		listen  string
+		hosts   []string
+		names   string
+		address string
+	}{
+		{"127.0.0.1:1", nil, "127.0.0.1 ::1 localhost", "127.0.0.1:1"},
+		{"0.0.0.0:1", nil, "127.0.0.1 ::1 localhost", "127.0.0.1:1"},
+		{":1", nil, "127.0.0.1 ::1 localhost", "127.0.0.1:1"},
+		{"[::]:1", nil, "127.0.0.1 ::1 localhost", "127.0.0.1:1"},
+		{"[::1]:1", nil, "127.0.0.1 ::1 localhost", "[::1]:1"},
+		{"10.0.0.7:1", nil, "10.0.0.7 127.0.0.1 ::1 localhost", "10.0.0.7:1"},
+		{"0.0.0.0:1", []string{"signet.acme", "localhost"}, "127.0.0.1 ::1 localhost signet.acme", "signet.acme:1"},
+	}
+	for _, tt := range tests {
+		names, address, err := reachable(tt.listen, tt.hosts)
+		if err != nil || strings.Join(names, " ") != tt.names || address != tt.address {
+			t.Errorf("reachable(%s, %v) = %v, %s, %v", tt.listen, tt.hosts, names, address, err)
 		}
 	}
 }

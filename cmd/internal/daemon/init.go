@@ -39,6 +39,7 @@ const (
 
 func (p *program) init() *cobra.Command {
 	var dir, listen string
+	var hosts []string
 	cmd := &cobra.Command{
 		Use:   "init --dir DIR",
 		Short: "Create a vault",
@@ -46,14 +47,17 @@ func (p *program) init() *cobra.Command {
 and the certificate of the first operator, ` + firstOperator + `, with a client.yaml in DIR/operator.
 
 The directory appears whole or not at all. A vault that is there already is not touched.`,
-		Example: "  signetd init --dir /var/lib/signet/vault\n  signetd init --dir vault --listen 127.0.0.1:0    # any free port",
-		Args:    cli.Args(),
+		Example: `  signetd init --dir vault
+  signetd init --dir /var/lib/signet/vault --listen 0.0.0.0:7443 --host signet.acme.internal
+  signetd init --dir vault --listen 127.0.0.1:0    # any free port`,
+		Args: cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.create(c.Context(), dir, listen)
+			return p.create(c.Context(), dir, listen, hosts)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the vault's directory")
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", `where to serve, "host:port"; port 0 picks a free one`)
+	cmd.Flags().StringArrayVar(&hosts, "host", nil, "a name or address by which callers reach the server; may be repeated; that of --listen when left out")
 	required(cmd, "dir")
 	return cmd
 }
@@ -67,14 +71,14 @@ func required(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-func (p *program) create(ctx context.Context, dir, listen string) error {
+func (p *program) create(ctx context.Context, dir, listen string, hosts []string) error {
 	listen, err := pickPort(ctx, listen)
 	if err != nil {
 		return err
 	}
 	var origin, key string
 	err = newDir(dir, func(tmp string) error {
-		origin, key, err = p.build(ctx, tmp, listen)
+		origin, key, err = p.build(ctx, tmp, listen, hosts)
 		return err
 	})
 	if err != nil {
@@ -178,7 +182,7 @@ func syncTree(dir string) error {
 }
 
 // build makes the vault in tmp, which is not yet where it will be: nothing in it names a path but relative to itself.
-func (p *program) build(ctx context.Context, tmp, listen string) (origin, key string, err error) {
+func (p *program) build(ctx context.Context, tmp, listen string, hosts []string) (origin, key string, err error) {
 	for _, d := range []string{logDir, tlsDir, operatorDir} {
 		if err := os.Mkdir(filepath.Join(tmp, d), 0o700); err != nil {
 			return "", "", fmt.Errorf("creating the vault: %w", err)
@@ -197,11 +201,11 @@ func (p *program) build(ctx context.Context, tmp, listen string) (origin, key st
 	if err != nil {
 		return "", "", err
 	}
-	vault, err := p.createStore(ctx, c, tmp, keks)
+	names, address, err := reachable(listen, hosts)
 	if err != nil {
 		return "", "", err
 	}
-	address, err := dialable(listen)
+	vault, err := p.createStore(ctx, c, tmp, keks, names)
 	if err != nil {
 		return "", "", err
 	}
@@ -230,7 +234,7 @@ func (p *program) build(ctx context.Context, tmp, listen string) (origin, key st
 	return vault.LogOrigin, vault.LogKey, err
 }
 
-func (p *program) createStore(ctx context.Context, c *config, tmp string, keks []envelope.KEK) (_ *server.Initialized, err error) {
+func (p *program) createStore(ctx context.Context, c *config, tmp string, keks []envelope.KEK, names []string) (_ *server.Initialized, err error) {
 	backend, err := boltstore.Create(filepath.Join(tmp, storeFile), boltstore.Options{Logger: discard()})
 	if err != nil {
 		return nil, fmt.Errorf("creating the store: %w", err)
@@ -238,7 +242,7 @@ func (p *program) createStore(ctx context.Context, c *config, tmp string, keks [
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	vault, err := server.Init(ctx, server.InitConfig{
 		Backend: backend, KEKs: keks, LogDir: filepath.Join(tmp, logDir), Node: c.Node, TrustDomain: c.TrustDomain,
-		Now: p.Now, Logger: discard(), Operator: firstOperator, Hosts: hosts(c.Listen),
+		Now: p.Now, Logger: discard(), Operator: firstOperator, Hosts: names,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("creating the vault: %w", err)
@@ -246,29 +250,20 @@ func (p *program) createStore(ctx context.Context, c *config, tmp string, keks [
 	return vault, nil
 }
 
-// hosts are the names by which the server may be called: the one it listens on, and this machine's own.
-func hosts(listen string) []string {
-	names := []string{"localhost", "127.0.0.1", "::1"}
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil || host == "" || slices.Contains(names, host) {
-		return names
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		return names
-	}
-	return append([]string{host}, names...)
-}
-
-// dialable is the address at which a client on this machine reaches the server.
-func dialable(listen string) (string, error) {
+// reachable are the names of the server's certificate, this machine's own among them, and the address in its clients' configs: that
+// of the first host, where one was named, or else where the server listens.
+func reachable(listen string, hosts []string) (names []string, address string, err error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "", err
+		return nil, "", fmt.Errorf("listen: %w", err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return net.JoinHostPort(host, port), nil
+	names = append(slices.Clone(hosts), host, "localhost", "127.0.0.1", "::1")
+	address = net.JoinHostPort(names[0], port)
+	slices.Sort(names)
+	return slices.Compact(names), address, nil
 }
 
 // writeClientConfig writes dir/client.yaml; the certificate, its key and the CA lie beside it.
