@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"iter"
 )
@@ -50,11 +51,40 @@ type Scan struct {
 	After  *Place  // a complete batch behind Broken: then Broken is not the end of what was written
 }
 
+// ScanBatches is ScanSegment for a part of a segment: r begins at a place where the entries of a batch do, whose first
+// index is at.Index. There is no header, and SHA256 is of no use.
+func ScanBatches(r io.Reader, at Place, fn func(b *Batch) error) (Scan, error) {
+	s := newScanner(r, func(_ *Header, b *Batch) error { return fn(b) })
+	s.begun, s.lines, s.next, s.total = true, at.Line-1, at.Index, nil
+	s.Length, s.Size = at.Offset, at.Offset
+	return s.scan()
+}
+
 // ScanSegment reads a segment to its end and calls fn with each complete batch, up to the first thing that does not
 // belong there. From there on it only looks whether another complete batch follows. The error is the reader's or
 // fn's; what is wrong with the segment is in the Scan.
 func ScanSegment(r io.Reader, fn func(h *Header, b *Batch) error) (Scan, error) {
-	s := scanner{r: bufio.NewReaderSize(r, MaxEntryLen+2), fn: fn}
+	return newScanner(r, fn).scan()
+}
+
+type scanner struct {
+	Scan
+	r     *bufio.Reader
+	fn    func(h *Header, b *Batch) error
+	total hash.Hash // over what counts; nil: nobody asks
+	begun bool      // the header has been read
+	lines int       // read so far
+	next  int64     // index that the next batch must begin with
+	data  []byte    // the entry lines since the last line of another kind
+	count int64     // of them
+	first int       // number of the first
+}
+
+func newScanner(r io.Reader, fn func(h *Header, b *Batch) error) *scanner {
+	return &scanner{r: bufio.NewReaderSize(r, MaxEntryLen+2), fn: fn, total: sha256.New(), next: -1}
+}
+
+func (s *scanner) scan() (Scan, error) {
 	for {
 		line, err := s.r.ReadSlice('\n')
 		switch {
@@ -64,7 +94,9 @@ func ScanSegment(r io.Reader, fn func(h *Header, b *Batch) error) (Scan, error) 
 			err = s.tooLong(line)
 		case errors.Is(err, io.EOF):
 			s.end(line)
-			s.sum()
+			if s.total != nil {
+				s.total.Sum(s.SHA256[:0])
+			}
 			return s.Scan, nil
 		}
 		if err != nil {
@@ -73,38 +105,12 @@ func ScanSegment(r io.Reader, fn func(h *Header, b *Batch) error) (Scan, error) 
 	}
 }
 
-type scanner struct {
-	Scan
-	r     *bufio.Reader
-	fn    func(h *Header, b *Batch) error
-	total hashState
-	lines int // read so far
-	next  int64
-	data  []byte // the entry lines since the last line of another kind
-	count int64  // of them
-	first int    // number of the first
-}
-
-// hashState is the running hash over what counts.
-type hashState interface {
-	io.Writer
-	Sum(b []byte) []byte
-}
-
-func (s *scanner) sum() {
-	if s.total == nil {
-		s.total = sha256.New()
-	}
-	s.total.Sum(s.SHA256[:0])
-}
-
 // take counts bytes as part of the segment.
 func (s *scanner) take(parts ...[]byte) {
-	if s.total == nil {
-		s.total = sha256.New()
-	}
 	for _, p := range parts {
-		s.total.Write(p) //nolint:errcheck // a hash does not fail
+		if s.total != nil {
+			s.total.Write(p) //nolint:errcheck // a hash does not fail
+		}
 		s.Length += int64(len(p))
 	}
 }
@@ -115,7 +121,8 @@ var newline = []byte("\n")
 func (s *scanner) line(line []byte) error {
 	s.lines++
 	s.Size += int64(len(line)) + 1
-	if s.lines == 1 {
+	if !s.begun {
+		s.begun = true
 		h, err := ParseHeader(line)
 		if err != nil {
 			s.broken(1, err.Error())
@@ -196,19 +203,13 @@ func (s *scanner) marker(line []byte) error {
 // broken remembers the first thing that does not belong. What is at Length is what makes it so; line is where it shows.
 func (s *scanner) broken(line int, what string) {
 	if s.Broken == nil {
-		s.Broken = &Place{Offset: s.Length, Line: line, Index: s.index(), What: what}
+		s.Broken = &Place{Offset: s.Length, Line: line, Index: s.next, What: what}
 	}
-}
-
-func (s *scanner) index() int64 {
-	if s.Header == nil {
-		return -1
-	}
-	return s.next
 }
 
 // tooLong skips a line that is longer than any can be.
 func (s *scanner) tooLong(line []byte) error {
+	s.begun = true
 	s.lines++
 	s.broken(s.lines, "a line longer than there can be")
 	s.drop()
@@ -229,7 +230,7 @@ func (s *scanner) tooLong(line []byte) error {
 func (s *scanner) end(rest []byte) {
 	s.Size += int64(len(rest))
 	switch {
-	case s.Size == 0:
+	case s.Size == 0 && !s.begun:
 		s.broken(1, "an empty file")
 	case len(rest) > 0:
 		s.broken(s.lines+1, "a line without end")

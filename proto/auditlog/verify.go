@@ -86,7 +86,7 @@ type Evidence struct {
 // markers, headers and tree. Not found is, above Report.Signed only: the loss of whole batches from the end, and a
 // history rewritten consistently from some batch on.
 func VerifySegments(fsys fs.FS, v note.Verifier, o VerifyOptions) (*Report, error) {
-	c := &check{fsys: fsys, archived: o.Archived}
+	c := &check{fsys: fsys, archived: o.Archived, r: Report{Hash: emptyTree}}
 	// The checkpoint first: what it vouches for is then in the files found, even while a server goes on writing.
 	found, err := c.checkpoint(v)
 	if err != nil {
@@ -263,9 +263,7 @@ func (c *check) chain() {
 				i--
 				continue
 			}
-		case after.header.Previous == nil:
-			f.named = true
-			c.damage(Damage{Segment: f.number, Index: -1, What: fmt.Sprintf("a segment older than the log's first, %d", after.number)})
+		case after.header.Previous == nil: // set aside before the log's first
 			i--
 			continue
 		case f.number < after.header.Previous.Segment:

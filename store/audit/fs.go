@@ -54,9 +54,6 @@ type FileInfo struct {
 
 // Errors of an FS.
 var (
-	ErrNoSpace = errors.New("no space left on the log's disk")
-	ErrLocked  = errors.New("the log's directory is in use by another process")
+	ErrNoSpace = errors.New("no space left on the audit log's disk")
+	ErrLocked  = errors.New("the audit log's directory is in use by another process")
 )
-
-// DirFS is the directory dir of the operating system, which must exist.
-func DirFS(dir string) FS { panic("not yet") }

@@ -1,0 +1,166 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/p8signet/signet/proto/auditlog"
+)
+
+// journal is the current log as the writer sees it. Only the writer's goroutine uses it; what others may see of it, it
+// publishes in its Reader.
+type journal struct {
+	*Reader
+	now         func() time.Time
+	segmentSize int64
+
+	tree   auditlog.Tree // of what is durable
+	number int64         // the highest that a segment file has or had
+	prev   *auditlog.Previous
+	seg    *segment // nil: the next batch begins a new one, which goes on from prev
+	stored []auditlog.Hash
+
+	filing sync.Mutex // held while the checkpoint file is replaced
+	filed  Head       // what it is over
+}
+
+// segment is the one that is being written.
+type segment struct {
+	number int64
+	file   File
+	length int64     // what is durable
+	lines  int       // in it
+	sum    hash.Hash // over it
+	link   *link
+}
+
+// errBegin is wrapped when not even a new segment could be begun.
+var errBegin = errors.New("beginning a new segment")
+
+// commit makes a batch durable, puts it into the tree and publishes it. After an error the segment is over, and the
+// batch may be on the disk or not.
+func (j *journal) commit(b *batch) error {
+	if j.seg != nil && j.seg.length >= j.segmentSize {
+		j.end()
+	}
+	if j.seg == nil {
+		if err := j.begin(); err != nil {
+			return err
+		}
+	}
+	tree := j.tree.Clone()
+	j.stored = j.stored[:0]
+	for _, leaf := range b.leaves {
+		j.stored = tree.Append(leaf, j.stored)
+	}
+	m := auditlog.Marker{
+		First: j.tree.Size(), Count: int64(len(b.leaves)), SHA256: sha256.Sum256(b.lines), Size: tree.Size(), Hash: tree.Hash(),
+	}
+	data := append(m.AppendJSON(b.lines), '\n')
+	s := j.seg
+	offset, line := s.length, s.lines+1
+	if err := s.write(data); err != nil {
+		j.end()
+		return err
+	}
+	s.lines += len(b.leaves) + 1
+	b.first, b.head, b.sign = m.First, Head{Log: j.origin.Log, Size: m.Size, Hash: m.Hash}, j.sign
+	if b.receipts {
+		b.span = span{base: j.tree, stored: append([]auditlog.Hash(nil), j.stored...)}
+	}
+	j.tree = tree
+
+	j.hashes.add(j.stored)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s.link.mark(offset, b.first, line)
+	s.link.length = s.length
+	j.head, j.time = b.head, b.time
+	if b.root != (auditlog.Root{}) {
+		j.root = b.root
+	}
+	close(j.changed)
+	j.changed = make(chan struct{})
+	return nil
+}
+
+// write makes data durable at the segment's end.
+func (s *segment) write(data []byte) error {
+	if _, err := s.file.WriteAt(data, s.length); err != nil {
+		return fmt.Errorf("writing segment %d: %w", s.number, err)
+	}
+	if err := s.file.Sync(); err != nil {
+		return fmt.Errorf("syncing segment %d: %w", s.number, err)
+	}
+	info, err := s.file.Stat()
+	if err != nil {
+		return fmt.Errorf("looking at segment %d: %w", s.number, err)
+	}
+	end := s.length + int64(len(data))
+	if !info.Linked {
+		return fmt.Errorf("segment %d was removed or renamed while it was written: entries that were acknowledged are not in the directory", s.number)
+	}
+	if info.Size != end {
+		return fmt.Errorf("segment %d was changed while it was written: it has %d bytes in place of %d", s.number, info.Size, end)
+	}
+	s.length = end
+	s.sum.Write(data) //nolint:errcheck // a hash does not fail
+	return nil
+}
+
+// begin begins a new segment: its header is durable, and its name, when it returns. A segment that could not be begun
+// never held a batch; it is taken away again if that is possible, and passed over if not.
+func (j *journal) begin() error {
+	j.number++
+	name := path.Join(j.origin.Log, auditlog.SegmentName(j.number))
+	h := auditlog.Header{
+		Origin: j.origin, Segment: j.number, Previous: j.prev, Tree: j.tree, Root: j.root, Time: j.time, Created: j.now(),
+	}
+	line, err := h.AppendJSON(nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBegin, err)
+	}
+	file, err := j.fs.Create(name)
+	if err != nil {
+		if !errors.Is(err, fs.ErrExist) {
+			j.number--
+		}
+		return fmt.Errorf("%w: %w", errBegin, err)
+	}
+	s := &segment{number: j.number, file: file, sum: sha256.New(), lines: 1}
+	err = s.write(append(line, '\n'))
+	if err == nil {
+		err = j.fs.SyncDir(j.origin.Log)
+	}
+	if err != nil {
+		_ = file.Close()
+		if err := j.fs.Remove(name); err == nil || errors.Is(err, fs.ErrNotExist) {
+			j.number--
+		}
+		return fmt.Errorf("%w: %w", errBegin, err)
+	}
+	s.link = &link{number: s.number, first: j.tree.Size(), prev: j.prev, length: s.length, known: true}
+	j.seg = s
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.links = append(j.links, s.link)
+	return nil
+}
+
+// end ends the segment where it is durable. What is beyond stays, as evidence.
+func (j *journal) end() {
+	s := j.seg
+	j.prev = &auditlog.Previous{Segment: s.number, Length: s.length}
+	s.sum.Sum(j.prev.SHA256[:0])
+	if info, err := s.file.Stat(); err == nil {
+		j.prev.Evidence = max(0, info.Size-s.length)
+	}
+	_ = s.file.Close() // what counts was synced
+	j.seg = nil
+}
