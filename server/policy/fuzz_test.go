@@ -7,6 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/token"
 )
 
 // FuzzCompile reads any text: no panic, no word of a key in what is said, the
@@ -73,6 +77,45 @@ func FuzzCompile(f *testing.F) {
 		again, err := Compile([]byte(doc), []string{operator}, allKeys)
 		if err != nil || again.Digest() != p.Digest() {
 			t.Fatalf("the same document, another policy: %v", err)
+		}
+	})
+}
+
+// scalars counts the values in a tree.
+type scalars struct{ n *int }
+
+func (s scalars) Visit(n ast.Node) ast.Visitor {
+	switch n.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		*s.n++
+	}
+	return s
+}
+
+// FuzzNothingIsLost holds that what the library parses has every value of the
+// text in it: one that went missing could be a deny.
+func FuzzNothingIsLost(f *testing.F) {
+	f.Add(design)
+	f.Add("- id: g\n  to: []\n- {id: h, mint: [a, b]}\n")
+	f.Add("a: 'b'\n\"c\": |\n  d\n# e\n")
+	f.Fuzz(func(t *testing.T, doc string) {
+		var r reader
+		body := r.parse([]byte(doc))
+		if body == nil {
+			return
+		}
+		var n int
+		ast.Walk(scalars{&n}, body)
+		for _, tk := range lexer.Tokenize(doc) {
+			switch tk.Type {
+			case token.StringType, token.SingleQuoteType, token.DoubleQuoteType, token.BoolType,
+				token.IntegerType, token.BinaryIntegerType, token.OctetIntegerType, token.HexIntegerType,
+				token.FloatType, token.InfinityType, token.NanType:
+				n--
+			}
+		}
+		if n < 0 {
+			t.Fatalf("%d values are lost", -n)
 		}
 	})
 }

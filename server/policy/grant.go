@@ -216,7 +216,6 @@ func (c *compiler) on(g *grant, e entry) {
 	if !slices.ContainsFunc(g.do, Action.onKey) {
 		c.add(e.key, "on without a key action in do: it limits the keys of key.*, so add such an action or take it out")
 	}
-	g.on = []string{}
 	c.names(e, func(at position, text string) {
 		if err := checkKeyPattern(text); err != nil {
 			c.add(at, "%v", err)

@@ -1,8 +1,6 @@
 package policy
 
-import (
-	"slices"
-)
+import "slices"
 
 // Lint warns of what the document says but hardly means, in its order: profiles
 // without a scope, whose tokens can write, and what has no effect.

@@ -40,6 +40,7 @@ grants:
 		{"the same actions", "- {id: g, to: [{mtls: spiffe://a/b}], do: [audit.read, key.*]}\n- {id: h, to: [{mtls: spiffe://a/b}], do: [key.read], on: [x]}", []string{"8:3: grant h " + shadowed}},
 		{"actions on other keys", "- {id: g, to: [{mtls: spiffe://a/b}], do: [key.*], on: [x]}\n- {id: h, to: [{mtls: spiffe://a/b}], do: [key.*], on: [x, y]}", nil},
 		{"actions on fewer keys", "- {id: g, to: [{mtls: spiffe://a/b}], do: [key.*], on: [x/**, y-*]}\n- {id: h, to: [{mtls: spiffe://a/b}], do: [key.read], on: [x/a-*, y-1]}", []string{"8:3: grant h " + shadowed}},
+		{"actions on keys below", "- {id: g, to: [{mtls: spiffe://a/b}], do: [key.*], on: [x/*]}\n- {id: h, to: [{mtls: spiffe://a/b}], do: [key.*], on: [x/**]}", nil},
 		{"actions on every key", "- {id: g, to: [{mtls: spiffe://a/b}], do: [key.*], on: [x]}\n- {id: h, to: [{mtls: spiffe://a/b}], do: [key.*]}", nil},
 		{"other actions do not look at on", "- {id: g, to: [{mtls: spiffe://a/b}], do: [audit.read, key.read], on: [x]}\n- {id: h, to: [{mtls: spiffe://a/b}], do: [audit.read]}", []string{"8:3: grant h " + shadowed}},
 		{"denied", "- {id: g, to: [{mtls: spiffe://a/b}], mint: [p]}\n- {id: h, to: [{mtls: spiffe://a/**}], deny: true}", []string{"7:3: grant g " + denied}},

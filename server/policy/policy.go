@@ -19,9 +19,7 @@
 // crash leaves nothing behind.
 package policy
 
-import (
-	"time"
-)
+import "time"
 
 // Policy is a compiled policy document and the operators of the server's
 // config. It is immutable and safe for concurrent use. The zero Policy and a

@@ -40,6 +40,7 @@ func TestProblems(t *testing.T) {
 		anchor   = "an anchor, alias or merge key, which a policy may not have: write the value out; text that begins with & or * must be in quotes"
 		tag      = "a tag, directive or complex key, which a policy may not have; text that begins with !, % or ? must be in quotes"
 		version  = "a version that is not 1: this version of the program reads version: 1"
+		written  = "text that YAML does not read as it is written: write it plainly, without ! or a backslash"
 		denyTrue = "deny is something other than true: write deny: true, or leave it out"
 		grantID  = "not an id for a grant: want a-z 0-9 . _ - beginning with a letter or digit, at most 128 bytes"
 		action   = "not an action: want such as key.read, key.* or policy.apply; minting is granted by mint"
@@ -65,10 +66,13 @@ func TestProblems(t *testing.T) {
 		{"two documents by dots", "version: 1\n...\nversion: 1\n", []string{"3:1: a second document begins here: a policy is one, so take out the line with --- or ..."}},
 		{"one document with markers", "---\nversion: 1\n...\n", nil},
 		{"not UTF-8", "version: 1 # \xff\n", []string{"1:14: a byte that is not UTF-8: save the file as UTF-8 text"}},
-		{"a control character", "version: 1\n#\x00\n", []string{"2:2: a control character or byte order mark: save the file as plain text"}},
-		{"a lone carriage return", "version: 1\rx: y\n", []string{"1:11: a control character or byte order mark: save the file as plain text"}},
+		{"a control character", "version: 1\n#\x00\n", []string{"2:2: a character that cannot be seen, such as a control character or a byte order mark: take it out"}},
+		{"a lone carriage return", "version: 1\rx: y\n", []string{"1:11: a character that cannot be seen, such as a control character or a byte order mark: take it out"}},
 		{"lines that end in CRLF", "version: 1\r\nbogus: 2\r\n", []string{"2:1: an unknown key: a policy has version, profiles, grants, tests"}},
-		{"a byte order mark", "\ufeffversion: 1\n", []string{"1:1: a control character or byte order mark: save the file as plain text"}},
+		{"a byte order mark", "\ufeffversion: 1\n", []string{"1:1: a character that cannot be seen, such as a control character or a byte order mark: take it out"}},
+		{"letters that turn the line around", "version: 1 # \u202e\n", []string{"1:14: a character that cannot be seen, such as a control character or a byte order mark: take it out"}},
+		{"a lone mark that the library drops", "version: 1\n!", []string{"2:1: " + written}},
+		{"an escape that the library gives back in part", head + "grants: [{id: \"\\u0041\"}]\n", []string{"2:15: " + written}},
 		{"an open bracket", head + "profiles: {p: [}\n", []string{"2:16: " + syntax}},
 		{"brackets in an unquoted scope", head + "profiles: {p: {key: k, app_store_connect: {scope: [GET /v1/apps?filter[platform]=IOS]}}}\n", []string{"2:71: " + syntax}},
 		{"a tab", head + "profiles:\n\tp: x\n", []string{"3:1: not YAML that can be read here: indent with spaces, close every quote, and put text with special characters in quotes"}},
@@ -94,6 +98,8 @@ func TestProblems(t *testing.T) {
 			return b.String()
 		}(), []string{"33:65: nested too deep: a key or dash beyond column 64"}},
 		{"too many keys", strings.Repeat("a:\n", maxKeys+1), []string{"20001:1: a mapping with more than 20000 keys"}},
+		{"keys of many mappings", strings.Repeat("- a: b\n", maxKeys+1), []string{"1:1: a policy is a list: want a mapping, {key: value}"}},
+		{"deep brackets after closing ones", "a: " + strings.Repeat("]", 40) + strings.Repeat("[", 40), []string{"1:60: brackets more than 16 deep: a policy is flatter"}},
 		{"too large", strings.Repeat("#", maxDocument+1), []string{"the document is larger than 1 MiB: take out what is not policy"}},
 		{"too much structure", "[" + strings.Repeat("a,", maxStructure) + "]", []string{"the document has too many lists and mappings: take out what is not policy"}},
 		{"a list at the top", "- version: 1\n", []string{"1:1: a policy is a list: want a mapping, {key: value}"}},

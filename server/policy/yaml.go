@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -64,8 +65,8 @@ func (r *reader) checkBytes(doc []byte) bool {
 		case c == '\n':
 			at = position{at.line + 1, 0}
 			structure++
-		case c < ' ' || c == 0x7f || c == 0xfeff:
-			r.add(at, "a control character or byte order mark: save the file as plain text")
+		case !unicode.IsPrint(c): // also what makes a reviewer see another order than there is
+			r.add(at, "a character that cannot be seen, such as a control character or a byte order mark: take it out")
 			return false
 		case strings.ContainsRune(",:[]{}&*!?", c):
 			structure++
@@ -84,6 +85,7 @@ func (r *reader) checkBytes(doc []byte) bool {
 // only their places are used.
 func (r *reader) parseText(text string) ast.Node {
 	tokens := lexer.Tokenize(text)
+	r.checkComplete(text, tokens)
 	r.checkTokens(tokens)
 	if len(r.problems) > 0 {
 		return nil
@@ -109,6 +111,31 @@ func (r *reader) parseText(text string) ast.Node {
 	r.add(positionOf(docs[1].Body), "a second document begins here: a policy is one, so take out the line with --- or ...")
 	return nil
 }
+
+// checkComplete refuses a text of which the tokens lack something: what decides
+// who may do what is read as written or not at all. The library is known to drop
+// a lone ! and to give escapes in quotes back in part.
+func (r *reader) checkComplete(text string, tokens token.Tokens) {
+	rest := strings.TrimLeft(text, blanks)
+	for _, t := range tokens {
+		for _, word := range strings.FieldsFunc(t.Origin, func(c rune) bool { return strings.ContainsRune(blanks, c) }) {
+			after, found := strings.CutPrefix(rest, word)
+			if !found {
+				break
+			}
+			rest = strings.TrimLeft(after, blanks)
+		}
+	}
+	if rest != "" {
+		read := text[:len(text)-len(rest)]
+		lineStart := strings.LastIndexByte(read, '\n') + 1
+		at := position{strings.Count(read, "\n") + 1, utf8.RuneCountInString(read[lineStart:]) + 1}
+		r.add(at, "text that YAML does not read as it is written: write it plainly, without ! or a backslash")
+	}
+}
+
+// blanks are what a token may lack.
+const blanks = " \t\r\n"
 
 // checkTokens refuses what a policy has no use for, anchors above all, and what
 // would go too deep.
