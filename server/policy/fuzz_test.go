@@ -112,6 +112,7 @@ func FuzzNothingIsLost(f *testing.F) {
 				token.IntegerType, token.BinaryIntegerType, token.OctetIntegerType, token.HexIntegerType,
 				token.FloatType, token.InfinityType, token.NanType:
 				n--
+			default:
 			}
 		}
 		if n < 0 {

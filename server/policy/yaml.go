@@ -177,6 +177,7 @@ func (r *reader) checkTokens(tokens token.Tokens) {
 				r.add(at, "a mapping with more than %d keys", maxKeys)
 				return
 			}
+		default: // text and what separates it
 		}
 	}
 }
