@@ -27,8 +27,9 @@ type Tx struct {
 	base *Snapshot
 	next *rootBody // what the root will say, but for shards
 
-	staged map[string]staged // by record name
-	keys   map[string]*Key   // as they will be
+	staged map[string]staged     // by record name
+	keys   map[string]*Key       // as they will be
+	added  map[string]versionRef // by fingerprint: the versions of AddVersion
 	policy *PolicyRevision
 	// recipients as they will be; nil for one that goes.
 	recipients map[string]*sealed.Recipient
@@ -45,7 +46,7 @@ func newTx(base *Snapshot, node string, now func() time.Time) *Tx {
 	next.Revision++
 	t := &Tx{
 		id: NewID(), node: node, now: now, base: base, next: next,
-		staged: map[string]staged{}, keys: map[string]*Key{}, recipients: map[string]*sealed.Recipient{},
+		staged: map[string]staged{}, keys: map[string]*Key{}, added: map[string]versionRef{}, recipients: map[string]*sealed.Recipient{},
 	}
 	n := next.Nodes[node]
 	n.Commit = t.id
@@ -164,8 +165,12 @@ func (t *Tx) AddVersion(name string, v KeyVersion, pkcs8 []byte) (Key, error) {
 	if s.fingerprint != v.Fingerprint {
 		return Key{}, fmt.Errorf("adding a version to key %s: the key does not have the fingerprint it is said to have: %w", name, ErrInvalid)
 	}
-	if other, known, ok := t.find(v.Fingerprint); ok {
-		return Key{}, fmt.Errorf("adding a version to key %s: it is here already as version %d of %s: %w", name, known.Number, other, ErrInvalid)
+	at, here := t.added[v.Fingerprint]
+	if other, known, ok := t.base.FindFingerprint(v.Fingerprint); ok {
+		at, here = versionRef{other, known.Number}, true
+	}
+	if here {
+		return Key{}, fmt.Errorf("adding a version to key %s: it is here already as version %d of %s: %w", name, at.number, at.key, ErrInvalid)
 	}
 	k = k.AddVersion(v)
 	if err := k.check(); err != nil {
@@ -179,19 +184,8 @@ func (t *Tx) AddVersion(name string, v KeyVersion, pkcs8 []byte) (Key, error) {
 		delete(t.staged, r.String())
 		return Key{}, err
 	}
+	t.added[v.Fingerprint] = versionRef{name, len(k.Versions)}
 	return *t.keys[name], nil
-}
-
-// find is FindFingerprint with what this change adds.
-func (t *Tx) find(fp string) (string, KeyVersion, bool) {
-	for name, k := range t.keys {
-		for _, v := range k.Versions {
-			if v.Fingerprint == fp {
-				return name, v, true
-			}
-		}
-	}
-	return t.base.FindFingerprint(fp)
 }
 
 // PutPolicy adds the next revision of the policy and returns it with its number.
