@@ -171,7 +171,7 @@ func (h *hashes) ReadHashes(indexes []int64) ([]auditlog.Hash, error) {
 	return list, nil
 }
 
-var errHashes = errors.New("the file of hashes is not there")
+var errHashes = errors.New("the file of hashes does not agree with the log")
 
 // load opens the file for reading if it is there.
 func (h *hashes) load() error {

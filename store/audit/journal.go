@@ -35,6 +35,7 @@ type segment struct {
 	number int64
 	file   File
 	length int64     // what is durable
+	tried  int64     // up to where it was ever written to
 	lines  int       // in it
 	sum    hash.Hash // over it
 	link   *link
@@ -92,6 +93,8 @@ func (j *journal) commit(b *batch) error {
 
 // write makes data durable at the segment's end.
 func (s *segment) write(data []byte) error {
+	end := s.length + int64(len(data))
+	s.tried = end
 	if _, err := s.file.WriteAt(data, s.length); err != nil {
 		return fmt.Errorf("writing segment %d: %w", s.number, err)
 	}
@@ -102,7 +105,6 @@ func (s *segment) write(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("looking at segment %d: %w", s.number, err)
 	}
-	end := s.length + int64(len(data))
 	if !info.Linked {
 		return fmt.Errorf("segment %d was removed or renamed while it was written: entries that were acknowledged are not in the directory", s.number)
 	}
@@ -156,7 +158,7 @@ func (j *journal) begin() error {
 // end ends the segment where it is durable. What is beyond stays, as evidence.
 func (j *journal) end() {
 	s := j.seg
-	j.prev = &auditlog.Previous{Segment: s.number, Length: s.length}
+	j.prev = &auditlog.Previous{Segment: s.number, Length: s.length, Evidence: s.tried - s.length}
 	s.sum.Sum(j.prev.SHA256[:0])
 	if info, err := s.file.Stat(); err == nil {
 		j.prev.Evidence = max(0, info.Size-s.length)

@@ -124,10 +124,14 @@ func (r *Reader) prefix(ctx context.Context, head Head, size int64, hash auditlo
 		if err = tlog.CheckTree(proof, head.Size, head.Hash, size, hash); err == nil {
 			return nil
 		}
-		if _, err := treeHash(size, head, hashes); err != nil {
+		switch proved, err := treeHash(size, head, hashes); {
+		case err != nil:
 			return err // the hashes are wrong, and say nothing of the log
+		case proved == hash:
+			return errHashes // they were made anew just now: once more
+		default:
+			return other
 		}
-		return other
 	})
 	if err != nil {
 		return nil, fmt.Errorf("proving consistency: %w", err)
