@@ -230,6 +230,9 @@ func openBolt(path string) (*bbolt.DB, *os.File, error) {
 		})
 		return err
 	})
+	if err != nil && file != nil {
+		err = errors.Join(err, letGo(file))
+	}
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, nil, store.ErrInUse
 	}
@@ -238,6 +241,23 @@ func openBolt(path string) (*bbolt.DB, *os.File, error) {
 	}
 	db.AllocSize = reserveStep // what reserve did not foresee
 	return db, file, nil
+}
+
+// closeBolt closes a bbolt file, and its descriptor even where bbolt stumbles.
+func closeBolt(db *bbolt.DB, file *os.File) error {
+	return errors.Join(guard(db.Close), letGo(file))
+}
+
+// letGo closes a file that bbolt should have closed, and did not where it
+// stumbled. Closing alone would not unlock it: bbolt's mapping keeps it open.
+func letGo(file *os.File) error {
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_UN); errors.Is(err, syscall.EBADF) { //nolint:gosec // a descriptor
+		return nil // it is closed
+	}
+	if err := file.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // check looks at the file just opened: whether it is one of ours, and whole.
@@ -457,7 +477,7 @@ func (b *Backend) close() error {
 	if b.db == nil {
 		return nil
 	}
-	err := guard(b.db.Close)
+	err := closeBolt(b.db, b.file)
 	b.db = nil
 	if b.building != "" {
 		return errors.Join(err, removeIfThere(b.building), b.lock.remove())

@@ -101,22 +101,22 @@ func (b *Backend) copyOver() error {
 		return errors.Join(fmt.Errorf("opening the copy: %w", err), removeIfThere(temp))
 	}
 	if err := checkPages(db); err != nil {
-		return errors.Join(fmt.Errorf("checking the copy: %w", err), guard(db.Close), removeIfThere(temp))
+		return errors.Join(fmt.Errorf("checking the copy: %w", err), closeBolt(db, file), removeIfThere(temp))
 	}
 	identity, err := file.Stat()
 	if err != nil {
-		return errors.Join(err, guard(db.Close), removeIfThere(temp))
+		return errors.Join(err, closeBolt(db, file), removeIfThere(temp))
 	}
 	if err := os.Rename(temp, b.path); err != nil {
-		return errors.Join(fmt.Errorf("putting the copy in place: %w", err), guard(db.Close), removeIfThere(temp))
+		return errors.Join(fmt.Errorf("putting the copy in place: %w", err), closeBolt(db, file), removeIfThere(temp))
 	}
 	// From here on the copy is the store, whether or not its name lasts yet.
 	b.opened.Lock()
-	old := b.db
+	old, oldFile := b.db, b.file
 	b.db, b.file, b.reserved = db, file, 0
 	b.identity = identity
 	b.opened.Unlock()
-	if err := guard(old.Close); err != nil {
+	if err := closeBolt(old, oldFile); err != nil {
 		b.log.Warn("closing the file that was copied", slog.Any("error", err))
 	}
 	return syncDir(b.path)
