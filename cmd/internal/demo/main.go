@@ -193,11 +193,11 @@ func (d *demo) show(program string, args []string) {
 // must shows a command, runs it, shows what it printed and answers its standard output.
 func (d *demo) must(program string, args ...string) (string, error) {
 	d.show(program, args)
-	var stdout, both bytes.Buffer
+	var stdout, stderr bytes.Buffer
 	cmd := d.command(context.Background(), program, args...)
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, &both), &both
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	fmt.Fprint(d.out, indent(both.String()))
+	fmt.Fprint(d.out, indent(stdout.String()), indent(stderr.String()))
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", program, args[0], err)
 	}

@@ -1,0 +1,120 @@
+// Command bench measures Signet against its bars: one line a bar, beside a bare server in the same run.
+//
+// Every figure is of the real program, over mTLS and with real fsyncs. The machine is shared with the load generator and
+// with whoever else runs on it, so rounds of the two servers alternate and only their ratios are judged.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+)
+
+const callers = 64
+
+func main() {
+	if len(os.Args) == 6 && os.Args[1] == "serve-bare" {
+		fmt.Fprintln(os.Stderr, "bare:", serveBare(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Stderr))
+		os.Exit(1)
+	}
+	round := flag.Duration("round", 2*time.Second, "how long one round of load takes")
+	rounds := flag.Int("rounds", 7, "rounds of each server in each comparison")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *rounds, *round); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bar prints one line. A value that misses its bar is reported and is not an error: bars are goals, and machines differ.
+func bar(name string, value float64, unit, op string, want float64) {
+	verdict := "short"
+	if op == ">=" && value >= want || op == "<=" && value <= want {
+		verdict = "ok"
+	}
+	fmt.Printf("BAR %s %.3g %s %s %g %s\n", name, value, unit, op, want, verdict)
+}
+
+func note(format string, args ...any) { fmt.Printf("    "+format+"\n", args...) }
+
+func run(ctx context.Context, rounds int, round time.Duration) error {
+	w, err := newWorkshop(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+
+	small, err := w.vault(ctx, "small", 10, 10)
+	if err != nil {
+		return err
+	}
+	bareTarget, err := w.bare(ctx)
+	if err != nil {
+		return err
+	}
+
+	mint, yard, err := compare(ctx, small.target, bareTarget, callers, rounds, round)
+	if err != nil {
+		return err
+	}
+	note("%d callers: signet %.0f/s p50 %v p99 %v, bare %.0f/s p50 %v p99 %v", callers, mint.rate, mint.p50, mint.p99, yard.rate, yard.p50, yard.p99)
+	bar("mint-rate", mint.rate/yard.rate, "of-bare", ">=", 0.90)
+
+	mint, yard, err = compare(ctx, small.target, bareTarget, 1, rounds, round)
+	if err != nil {
+		return err
+	}
+	note("one caller: signet p50 %v p99 %v, bare p50 %v p99 %v", mint.p50, mint.p99, yard.p50, yard.p99)
+	bar("mint-p50", float64(mint.p50)/float64(yard.p50), "of-bare", "<=", 1.20)
+
+	for _, g := range []struct {
+		name         string
+		keys, grants int
+	}{{"growth-keys", 100_000, 10}, {"growth-grants", 10, 10_000}} {
+		large, err := w.vault(ctx, g.name, g.keys, g.grants)
+		if err != nil {
+			return err
+		}
+		many, few, err := compare(ctx, large.target, small.target, callers, rounds, round)
+		if err != nil {
+			return err
+		}
+		note("%d keys, %d grants: %.0f/s p50 %v; 10 keys, 10 grants: %.0f/s p50 %v", g.keys, g.grants, many.rate, many.p50, few.rate, few.p50)
+		bar(g.name, many.rate/few.rate, "of-10", ">=", 0.90)
+		if err := large.stop(); err != nil {
+			return err
+		}
+	}
+
+	medium, err := w.vault(ctx, "medium", 10_000, 10)
+	if err != nil {
+		return err
+	}
+	if _, err := medium.target.load(ctx, callers, round); err != nil {
+		return err
+	}
+	rss, err := medium.resident()
+	if err != nil {
+		return err
+	}
+	bar("memory-10k-keys", float64(rss)/1e6, "MB", "<=", 60)
+
+	var started []result
+	for range 5 {
+		if err := medium.stop(); err != nil {
+			return err
+		}
+		took, err := medium.start(ctx)
+		if err != nil {
+			return err
+		}
+		started = append(started, result{p50: took})
+	}
+	bar("start-10k-keys", float64(medians(started).p50.Milliseconds()), "ms", "<=", 300)
+	return nil
+}
