@@ -76,6 +76,9 @@ func (c *Config) validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if c.MinFree == 0 {
+		c.MinFree = audit.DefaultMinFree
+	}
 	return nil
 }
 
@@ -140,7 +143,7 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 	}
 	c.publish(cfg.Store.Snapshot()) // with a gap that the look back has found
 	if err := c.settle(ctx); err != nil {
-		c.logger.WarnContext(ctx, "the start is not recorded yet", slog.Any("error", errors.Join(err, errors.Unwrap(err))))
+		c.logger.WarnContext(ctx, "the start is not recorded yet", slog.Any("error", inFull(err)))
 	}
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))

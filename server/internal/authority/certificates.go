@@ -92,7 +92,7 @@ func (s *System) issueServer(ctx context.Context, p policy.Principal, hosts []st
 	_, err := s.answer(ctx, p, ask{want: policy.Request{Action: policy.SystemIssue}}, func(call *call) error {
 		var err error
 		issued, err = s.ca.server(hosts, public, s.now())
-		call.entry.Issued = issuedEntry("", issued)
+		call.entry.Issued = issuedEntry("https://"+hosts[0], issued)
 		call.entry.Justification = "the server's own certificate"
 		return err
 	})

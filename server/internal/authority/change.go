@@ -254,6 +254,6 @@ func (c *core) housekeep(ctx context.Context) {
 		err = c.expireRecipients(ctx)
 	}
 	if err != nil {
-		c.logger.WarnContext(ctx, "unfinished business is left for the next minute", slog.Any("error", errors.Join(err, errors.Unwrap(err))))
+		c.logger.WarnContext(ctx, "unfinished business is left for the next minute", slog.Any("error", inFull(err)))
 	}
 }

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -83,6 +84,15 @@ func (e *Error) Is(target error) bool { return target == e.Kind }
 
 // Unwrap is the cause: not for the caller, but for a *policy.Error, whose problems the policy's author may read.
 func (e *Error) Unwrap() error { return e.cause }
+
+// inFull is an error with its cause, for the server's own log and for who runs the program.
+func inFull(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.cause != nil {
+		return fmt.Errorf("%w: %w", err, e.cause)
+	}
+	return err
+}
 
 func malformed(public string) *Error {
 	return &Error{Kind: ErrMalformed, Reason: ReasonMalformed, Public: public}

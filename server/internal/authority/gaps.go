@@ -25,74 +25,109 @@ func rootHead(h audit.Head) store.LogHead {
 	return store.LogHead{Log: h.Log, Size: h.Size, Hash: h.Hash}
 }
 
+// newLog is the head of a log that has yet to be opened.
+func newLog() store.LogHead { return store.LogHead{Log: store.NewID(), Hash: auditlog.EmptyHash()} }
+
 // openLog opens this node's log. One that lacks what the root names, or is damaged, is a gap: it goes into the root,
 // with a new log id if it is in the current log, before any log is open; so a crash at any point finds the same gap
 // again, or finds it committed.
 func (c *core) openLog(ctx context.Context, fs audit.FS, signer note.Signer, minFree int64) error {
-	for {
-		snap := c.state.Load().snap
-		head, ok := snap.LogHead(c.node)
-		if !ok {
-			return fmt.Errorf("opening the audit log: the vault knows no node of the name that the configuration gives")
-		}
-		config := audit.Config{
-			FS: fs, Signer: signer, Now: c.now, MinFree: minFree, Logger: c.logger,
-			Origin: auditlog.Origin{Vault: snap.Vault(), Node: c.node, Log: head.Log},
-			Head:   audit.Head{Log: head.Log, Size: head.Size, Hash: head.Hash},
-		}
-		for _, closed := range snap.ClosedLogs(c.node) {
-			config.Closed = append(config.Closed, audit.ClosedLog{Log: closed.Log, Size: closed.Size, Hash: closed.Hash})
-		}
-		log, err := audit.Open(ctx, config)
-		var lacking *audit.GapError
-		if !errors.As(err, &lacking) {
-			c.log = log
-			return err
-		}
-		c.logger.ErrorContext(ctx, "the audit log has a gap", slog.Any("gap", lacking))
-		end := rootHead(lacking.End)
-		c.changes.gap = &finding{gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: lacking.What, Log: head}}
-		if err := c.commitGap(ctx, &end); err != nil {
-			return fmt.Errorf("recording a gap in the audit log: %w", errors.Join(err, errors.Unwrap(err)))
-		}
+	config := audit.Config{FS: fs, Signer: signer, Now: c.now, MinFree: minFree, Logger: c.logger}
+	head, err := c.place(&config)
+	if err != nil {
+		return err
 	}
+	c.log, err = audit.Open(ctx, config)
+	var lacking *audit.GapError
+	if !errors.As(err, &lacking) {
+		return err
+	}
+	c.logger.ErrorContext(ctx, "the audit log has a gap", slog.Any("gap", lacking))
+	end := rootHead(lacking.End)
+	c.changes.gap = &finding{gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: detail(lacking.What), Log: head}}
+	if err := c.commitGap(ctx, &end); err != nil {
+		return fmt.Errorf("making a gap in the audit log part of the root: %w", inFull(err))
+	}
+	if _, err := c.place(&config); err != nil {
+		return err
+	}
+	c.log, err = audit.Open(ctx, config)
+	return err
 }
+
+// place says what the root knows of this node's logs: which is the current one, where the others ended.
+func (c *core) place(config *audit.Config) (store.LogHead, error) {
+	snap := c.state.Load().snap
+	head, ok := snap.LogHead(c.node)
+	if !ok {
+		return head, errors.New("opening the audit log: the vault knows no node of the name that the configuration gives")
+	}
+	config.Origin = auditlog.Origin{Vault: snap.Vault(), Node: c.node, Log: head.Log}
+	config.Head = audit.Head{Log: head.Log, Size: head.Size, Hash: head.Hash}
+	config.Closed = nil
+	for _, closed := range snap.ClosedLogs(c.node) {
+		config.Closed = append(config.Closed, audit.ClosedLog{Log: closed.Log, Size: closed.Size, Hash: closed.Hash})
+	}
+	return head, nil
+}
+
+// detail is text of a gap, no longer than the root takes.
+func detail(text string) string { return text[:min(len(text), 1000)] }
 
 // lookBack walks the node's logs back from their end to the last entry that names a root, and finds what a crash left
 // open on the way. A root that is newer than the store's is a gap: the store is older than its log. The walk is
-// bounded by markEvery; entries that neither name a root nor are an intent are not even parsed.
+// bounded by markEvery; entries that neither name a root nor are an intent are not even parsed. A log that a gap has
+// closed may end the walk by being damaged: what was there belongs to that gap. A current one that does is a new gap.
 func (c *core) lookBack(ctx context.Context) error {
 	logs := c.log.Logs()
 	for i := len(logs) - 1; i >= 0; i-- {
-		reader, err := c.log.Reader(logs[i])
-		if err != nil {
-			return fmt.Errorf("looking back in the audit log: %w", err)
-		}
-		for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
-			if err != nil {
-				return fmt.Errorf("looking back in the audit log: %w", err)
-			}
-			if !bytes.Contains(stored.Line, []byte(`"root":{`)) && !bytes.Contains(stored.Line, []byte(`"outcome":"intent"`)) {
-				continue
-			}
-			e, err := auditlog.ParseEntry(stored.Line)
-			if err != nil {
-				return fmt.Errorf("looking back in the audit log: entry %d: %w", stored.Index, err)
-			}
-			if e.Outcome == auditlog.Intent {
-				c.changes.open = &intent{log: logs[i], index: stored.Index, entry: *e}
-			}
-			if e.Root == nil {
-				continue
-			}
-			if i == len(logs)-1 {
-				c.changes.marked = stored.Index
-			}
-			c.compare(*e.Root, rootHead(reader.Head()))
+		found, err := c.lookBackIn(ctx, logs[i])
+		switch current := i == len(logs)-1; {
+		case found:
 			return nil
+		case err != nil && !current:
+			c.logger.WarnContext(ctx, "an earlier log cannot be read to its end", slog.String("log", logs[i]), slog.Any("error", err))
+			return nil
+		case errors.Is(err, audit.ErrDamaged):
+			head, _ := c.state.Load().snap.LogHead(c.node)
+			c.changes.gap = &finding{gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: detail(err.Error()), Log: head}}
+			return nil
+		case err != nil:
+			return err
 		}
 	}
 	return nil
+}
+
+// lookBackIn looks through one log and says whether an entry of it names a root.
+func (c *core) lookBackIn(ctx context.Context, id string) (bool, error) {
+	reader, err := c.log.Reader(id)
+	if err != nil {
+		return false, fmt.Errorf("looking back in the audit log: %w", err)
+	}
+	for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
+		if err != nil {
+			return false, fmt.Errorf("looking back in the audit log: %w", err)
+		}
+		if !bytes.Contains(stored.Line, []byte(`"root":{`)) && !bytes.Contains(stored.Line, []byte(`"outcome":"intent"`)) {
+			continue
+		}
+		e, err := auditlog.ParseEntry(stored.Line)
+		if err != nil {
+			return false, fmt.Errorf("looking back in the audit log: %w: entry %d: %w", audit.ErrDamaged, stored.Index, err)
+		}
+		if e.Outcome == auditlog.Intent {
+			c.changes.open = &intent{log: id, index: stored.Index, entry: *e}
+		}
+		if e.Root != nil {
+			if id == c.log.Origin().Log {
+				c.changes.marked = stored.Index
+			}
+			c.compare(*e.Root, rootHead(reader.Head()))
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // compare finds out whether the store is older than the last root that its log names.
@@ -210,7 +245,7 @@ func (c *core) commitGap(ctx context.Context, end *store.LogHead) error {
 			if err := tx.CloseLog(*end); err != nil {
 				return storeError(err)
 			}
-			head = store.LogHead{Log: store.NewID()}
+			head = newLog()
 		}
 		f.gap.Node, f.gap.Found = c.node, c.now()
 		if _, err := tx.OpenGap(f.gap, f.above); err != nil {

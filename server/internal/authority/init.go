@@ -47,7 +47,7 @@ type Initialized struct {
 func Init(ctx context.Context, cfg InitConfig) (*Initialized, error) {
 	made, err := initialize(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("creating the vault: %w", err)
+		return nil, fmt.Errorf("creating the vault: %w", inFull(err))
 	}
 	return made, nil
 }
@@ -96,7 +96,7 @@ func fill(tx *store.Tx, cfg InitConfig) error {
 		tx.PutSystem(logKeyName(cfg.Node), key),
 		tx.PutSystem(caName, caKey),
 		tx.PutDocument(caName, certificate),
-		tx.SetLogHead(store.LogHead{Log: store.NewID()}),
+		tx.SetLogHead(newLog()),
 	)
 }
 

@@ -118,7 +118,7 @@ func (l *ledger) summarise(ctx context.Context) {
 		}
 	}
 	if failed != nil {
-		l.logger.WarnContext(ctx, "refused calls are counted but cannot be recorded yet", slog.Any("error", errors.Join(failed, errors.Unwrap(failed))))
+		l.logger.WarnContext(ctx, "refused calls are counted but cannot be recorded yet", slog.Any("error", inFull(failed)))
 	}
 }
 

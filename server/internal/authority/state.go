@@ -133,7 +133,7 @@ func (s *state) names(after string) iter.Seq[string] {
 	}
 }
 
-// damaged are the names of the keys that do not open, in order.
+// damaged are the names of the keys that do not open, in order; those that a damaged shard hides are not among them.
 func (s *state) damaged() []string {
 	var names []string
 	for _, d := range s.snap.Damage() {
@@ -143,4 +143,15 @@ func (s *state) damaged() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// damagedShards are the shards that do not open: any key may be hidden in one.
+func (s *state) damagedShards() []string {
+	var shards []string
+	for _, d := range s.snap.Damage() {
+		if strings.HasPrefix(d.Record, "shard ") {
+			shards = append(shards, d.Record)
+		}
+	}
+	return shards
 }

@@ -30,7 +30,8 @@ type Status struct {
 	Root store.RootID
 	// KEKs are the URIs of the keys that wrap the root key.
 	KEKs []string
-	// Keys is how many there are that open; DamagedKeys names those that do not.
+	// Keys is how many there are that open; DamagedKeys names those that do not, and the damaged shards of the store,
+	// in which others may be.
 	Keys        int
 	DamagedKeys []string
 	// PolicyRevision is 0 when there is none.
@@ -81,7 +82,7 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 		status = Status{
 			VaultID: snap.Vault(), Node: s.node,
 			Root: snap.RootID(), KEKs: s.config.KEKs,
-			Keys: snap.Len(), DamagedKeys: call.state.damaged(),
+			Keys: snap.Len(), DamagedKeys: append(call.state.damaged(), call.state.damagedShards()...),
 			PolicyRevision: snap.PolicyNumber(),
 			Log: LogStatus{
 				Origin: s.core.log.Origin().String(), Size: s.core.log.Head().Size, VerifierKey: s.verifierKey,

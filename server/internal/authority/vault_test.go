@@ -390,7 +390,6 @@ func pemBlock(t testing.TB, data []byte) []byte {
 	return block.Bytes
 }
 
-
 func toPEM(pkcs8 []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
