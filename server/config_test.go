@@ -148,7 +148,7 @@ func TestFsck(t *testing.T) {
 			if err := os.RemoveAll(filepath.Dir(segment(t, s))); err != nil {
 				t.Fatal(err)
 			}
-		}, "log "},
+		}, "log: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

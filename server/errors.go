@@ -75,8 +75,11 @@ func (s *Server) publicError(ctx context.Context, c *call, err error) error {
 		failure   authn.Failure
 		bad       *badRequest
 		refused   *authority.Error
+		theirs    interface{ GRPCStatus() *status.Status }
 	)
 	switch {
+	case c.access == public && errors.As(err, &theirs):
+		return err // gRPC's health service answers in its own words
 	case errors.As(err, &transport):
 		return transport.error
 	case errors.As(err, &failure):

@@ -56,7 +56,7 @@ func TestPublicError(t *testing.T) {
 		{name: "precondition", err: of(authority.ErrPrecondition, authority.ReasonKeyDisabled), code: codes.FailedPrecondition, reason: "KEY_DISABLED", text: "say so"},
 		{name: "rate", err: of(authority.ErrRateLimited, authority.ReasonRateLimited), code: codes.ResourceExhausted, reason: "RATE_LIMITED", text: "say so"},
 		{name: "unavailable", err: of(authority.ErrUnavailable, authority.ReasonLogFull), code: codes.Unavailable, reason: "LOG_FULL", text: "say so", logged: "LOG_FULL"},
-		{name: "internal of the core", err: of(authority.ErrInternal, authority.ReasonInternal), code: codes.Internal, reason: "INTERNAL", text: "request r-1", logged: "request=r-1"},
+		{name: "of a kind without a row", err: of(errors.New("new kind"), authority.ReasonInternal), code: codes.Internal, reason: "INTERNAL", text: "request r-1", logged: "request=r-1"},
 		{name: "of no kind", err: of(nil, "NEW"), code: codes.Internal, reason: "INTERNAL", text: "request r-1", logged: "request=r-1"},
 		{name: "unauthenticated", err: authn.Expired, code: codes.Unauthenticated, reason: "UNAUTHENTICATED", text: "a valid client certificate is required"},
 		{name: "bad request", err: malformed("ttl", "is zero"), code: codes.InvalidArgument, reason: "MALFORMED", text: "ttl: is zero"},

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/p8signet/signet/server/internal/authority"
 	"github.com/p8signet/signet/server/policy"
@@ -21,6 +23,7 @@ const requestIDHeader = "signet-request-id"
 // call is what is known of a call before its request is read.
 type call struct {
 	method    string
+	access    access
 	id        string
 	principal policy.Principal
 }
@@ -61,7 +64,7 @@ func (s *Server) register(desc *grpc.ServiceDesc, impl any) {
 func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodHandler {
 	rule, listed := methods[method]
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) {
-		c := newCall(method)
+		c := newCall(method, rule)
 		defer func() {
 			if err = s.settle(ctx, c, err, recover()); err != nil {
 				reply = nil
@@ -69,7 +72,7 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 		}()
 		// SetHeader fails only outside a call or after the headers have gone.
 		_ = grpc.SetHeader(ctx, metadata.MD{requestIDHeader: {c.id}})
-		if err := s.admit(ctx, c, rule, listed); err != nil {
+		if err := s.admit(ctx, c, listed); err != nil {
 			return nil, err
 		}
 		ctx, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, c), s.limits.Deadline)
@@ -86,11 +89,11 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.StreamHandler {
 	rule, listed := methods[method]
 	return func(srv any, stream grpc.ServerStream) (err error) {
-		c := newCall(method)
+		c := newCall(method, rule)
 		ctx := stream.Context()
 		defer func() { err = s.settle(ctx, c, err, recover()) }()
 		_ = stream.SetHeader(metadata.MD{requestIDHeader: {c.id}})
-		if err := s.admit(ctx, c, rule, listed); err != nil {
+		if err := s.admit(ctx, c, listed); err != nil {
 			return err
 		}
 		// A stream has no deadline: it lives as long as its connection, but not beyond a Shutdown, which waits for it.
@@ -119,16 +122,16 @@ func (g *guardedStream) RecvMsg(m any) error {
 	return g.s.checkRequest(m)
 }
 
-func newCall(method string) *call {
-	return &call{method: method, id: uuid.Must(uuid.NewV7()).String()}
+func newCall(method string, r rule) *call {
+	return &call{method: method, access: r.access, id: uuid.Must(uuid.NewV7()).String()}
 }
 
 // admit answers whether the method may be entered at all, and finds out who is calling.
-func (s *Server) admit(ctx context.Context, c *call, r rule, listed bool) error {
+func (s *Server) admit(ctx context.Context, c *call, listed bool) error {
 	if !listed {
 		return fmt.Errorf("method %s has no row in the method table", c.method)
 	}
-	if r.access == public {
+	if c.access == public {
 		return nil
 	}
 	from, ok := peer.FromContext(ctx)
@@ -156,7 +159,10 @@ func (s *Server) settle(ctx context.Context, c *call, err error, panicked any) e
 		s.logger.ErrorContext(ctx, "a call panicked", "method", c.method, "request", c.id, "panic", text, "stack", string(debug.Stack()))
 		return internalError(c)
 	case err != nil:
-		return s.publicError(ctx, c, err)
+		err = s.publicError(ctx, c, err)
 	}
-	return nil
+	if s.logger.Enabled(ctx, slog.LevelDebug) {
+		s.logger.DebugContext(ctx, "call", "method", c.method, "request", c.id, "principal", c.principal.ID, "code", status.Code(err))
+	}
+	return err
 }

@@ -39,8 +39,11 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%q: %v, %v", service, answer.GetStatus(), err)
 		}
 	}
-	if _, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "signet.v1.Nothing"}); err == nil {
-		t.Error("a service that is not there is healthy")
+	if _, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "signet.v1.Nothing"}); status.Code(err) != codes.NotFound {
+		t.Errorf("a service that is not there: %v, want NotFound", err)
+	}
+	if _, err := client.Check(t.Context(), unknown(&grpc_health_v1.HealthCheckRequest{})); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("an unknown field: %v, want InvalidArgument", err)
 	}
 	all, err := client.List(t.Context(), &grpc_health_v1.HealthListRequest{})
 	if err != nil || len(all.GetStatuses()) != 2 {

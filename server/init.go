@@ -69,7 +69,7 @@ func Init(ctx context.Context, cfg InitConfig) (*Initialized, error) {
 		TrustDomain: cfg.TrustDomain, Operator: cfg.Operator, Hosts: cfg.Hosts, Now: cfg.Now, Logger: as.logger(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("creating the vault: %w", err)
+		return nil, err
 	}
 	v := Initialized(*made)
 	return &v, nil

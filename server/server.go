@@ -163,7 +163,10 @@ func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
 
 // Serve answers calls on l until Shutdown, which makes it return nil. It closes l.
 func (s *Server) Serve(l net.Listener) error {
-	return s.grpc.Serve(l)
+	if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil // Shutdown came first
 }
 
 // Ready says why the server cannot mint now, or nil.

@@ -30,7 +30,12 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 		if ttl.CheckValid() != nil {
 			return nil, malformed("ttl", "not a duration")
 		}
-		if ask.TTL, err = apple.ParseTTL(ttl.AsDuration()); err != nil {
+		lifetime := ttl.AsDuration()
+		if ttl.GetNanos() == 0 {
+			// Whole seconds, whatever became of more of them than a Go duration holds.
+			lifetime = lifetime.Truncate(time.Second)
+		}
+		if ask.TTL, err = apple.ParseTTL(lifetime); err != nil {
 			return nil, malformed("ttl", "%v", err)
 		}
 	}

@@ -156,9 +156,10 @@ func (s *Server) Stop() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	s.check("shutting down", s.running.Shutdown(ctx))
-	s.check("serving", <-s.served)
+	running := s.running
 	s.running = nil
+	s.check("shutting down", running.Shutdown(ctx))
+	s.check("serving", <-s.served)
 }
 
 // Restart shuts the server down and starts it again on the same store and log, at the same address. Connections find it again.
