@@ -84,7 +84,7 @@ func (r *Reader) InclusionText(ctx context.Context, index int64, leaf auditlog.H
 	if in.Leaf != leaf {
 		return nil, fmt.Errorf("%w: the leaf hash at index %d is another one", ErrNoEntry, index)
 	}
-	return auditlog.FormatProof(auditlog.Proof{Index: index, Hashes: in.Proof, Checkpoint: note}), nil
+	return auditlog.FormatProof(auditlog.Proof{Extra: leaf[:], Index: index, Hashes: in.Proof, Checkpoint: note}), nil
 }
 
 // consistency proves that the log contains the head of that size and hash.
