@@ -105,14 +105,14 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 
 // compare loads both targets in turn, round after round, so that what else the machine does falls on both, and answers the
 // median of each measure.
-func compare(ctx context.Context, a, b *target, callers, rounds int, d time.Duration) (result, result, error) {
+func compare(ctx context.Context, a, b *target, callers int, r rounds) (result, result, error) {
 	var as, bs []result
-	for i := range rounds + 1 {
-		ra, err := a.load(ctx, callers, d)
+	for i := range r.n + 1 {
+		ra, err := a.load(ctx, callers, r.d)
 		if err != nil {
 			return result{}, result{}, err
 		}
-		rb, err := b.load(ctx, callers, d)
+		rb, err := b.load(ctx, callers, r.d)
 		if err != nil {
 			return result{}, result{}, err
 		}

@@ -21,11 +21,12 @@ func main() {
 		os.Exit(1)
 	}
 	round := flag.Duration("round", 2*time.Second, "how long one round of load takes")
-	rounds := flag.Int("rounds", 7, "rounds of each server in each comparison")
+	n := flag.Int("rounds", 7, "rounds of each server in each comparison")
+	only := flag.String("only", "", "one part: mint, growth or many-keys")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *rounds, *round); err != nil {
+	if err := run(ctx, *only, rounds{*n, *round}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -42,36 +43,74 @@ func bar(name string, value float64, unit, op string, want float64) {
 
 func note(format string, args ...any) { fmt.Printf("    "+format+"\n", args...) }
 
-func run(ctx context.Context, rounds int, round time.Duration) error {
+// part is some of the bars, which need the same servers.
+type part struct {
+	name string
+	run  func(context.Context, *workshop, rounds) error
+}
+
+// rounds are how long, and how often, a comparison loads each server.
+type rounds struct {
+	n int
+	d time.Duration
+}
+
+var parts = []part{{"mint", benchMint}, {"growth", benchGrowth}, {"many-keys", benchManyKeys}}
+
+func run(ctx context.Context, only string, r rounds) error {
 	w, err := newWorkshop(ctx)
 	if err != nil {
 		return err
 	}
 	defer w.close()
+	ran := false
+	for _, p := range parts {
+		if only != "" && only != p.name {
+			continue
+		}
+		ran = true
+		if err := p.run(ctx, w, r); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if !ran {
+		return fmt.Errorf("there is no part of that name: use mint, growth or many-keys")
+	}
+	return nil
+}
 
-	small, err := w.vault(ctx, "small", 10, 10)
+// benchMint sets Signet beside the bare server.
+func benchMint(ctx context.Context, w *workshop, r rounds) error {
+	signet, err := w.vault(ctx, "mint", 10, 10)
 	if err != nil {
 		return err
 	}
-	bareTarget, err := w.bare(ctx)
+	yardstick, err := w.bare(ctx)
 	if err != nil {
 		return err
 	}
-
-	mint, yard, err := compare(ctx, small.target, bareTarget, callers, rounds, round)
+	mint, yard, err := compare(ctx, signet.target, yardstick, callers, r)
 	if err != nil {
 		return err
 	}
 	note("%d callers: signet %.0f/s p50 %v p99 %v, bare %.0f/s p50 %v p99 %v", callers, mint.rate, mint.p50, mint.p99, yard.rate, yard.p50, yard.p99)
 	bar("mint-rate", mint.rate/yard.rate, "of-bare", ">=", 0.90)
 
-	mint, yard, err = compare(ctx, small.target, bareTarget, 1, rounds, round)
+	mint, yard, err = compare(ctx, signet.target, yardstick, 1, r)
 	if err != nil {
 		return err
 	}
 	note("one caller: signet p50 %v p99 %v, bare p50 %v p99 %v", mint.p50, mint.p99, yard.p50, yard.p99)
 	bar("mint-p50", float64(mint.p50)/float64(yard.p50), "of-bare", "<=", 1.20)
+	return signet.stop()
+}
 
+// benchGrowth sets a vault with much in it beside one with little.
+func benchGrowth(ctx context.Context, w *workshop, r rounds) error {
+	small, err := w.vault(ctx, "small", 10, 10)
+	if err != nil {
+		return err
+	}
 	for _, g := range []struct {
 		name         string
 		keys, grants int
@@ -80,7 +119,7 @@ func run(ctx context.Context, rounds int, round time.Duration) error {
 		if err != nil {
 			return err
 		}
-		many, few, err := compare(ctx, large.target, small.target, callers, rounds, round)
+		many, few, err := compare(ctx, large.target, small.target, callers, r)
 		if err != nil {
 			return err
 		}
@@ -90,31 +129,40 @@ func run(ctx context.Context, rounds int, round time.Duration) error {
 			return err
 		}
 	}
+	return small.stop()
+}
 
-	medium, err := w.vault(ctx, "medium", 10_000, 10)
+// benchManyKeys looks at what ten thousand keys cost a server that has just been under load, and one that starts.
+func benchManyKeys(ctx context.Context, w *workshop, r rounds) error {
+	v, err := w.vault(ctx, "many-keys", 10_000, 10)
 	if err != nil {
 		return err
 	}
-	if _, err := medium.target.load(ctx, callers, round); err != nil {
-		return err
-	}
-	rss, err := medium.resident()
+	idle, err := v.resident()
 	if err != nil {
 		return err
 	}
-	bar("memory-10k-keys", float64(rss)/1e6, "MB", "<=", 60)
+	if _, err := v.target.load(ctx, callers, r.d); err != nil {
+		return err
+	}
+	loaded, err := v.resident()
+	if err != nil {
+		return err
+	}
+	note("resident with 10,000 keys: %.0f MB before the load, %.0f MB after it", float64(idle)/1e6, float64(loaded)/1e6)
+	bar("memory-10k-keys", float64(loaded)/1e6, "MB", "<=", 60)
 
 	var started []result
 	for range 5 {
-		if err := medium.stop(); err != nil {
+		if err := v.stop(); err != nil {
 			return err
 		}
-		took, err := medium.start(ctx)
+		took, err := v.start(ctx)
 		if err != nil {
 			return err
 		}
 		started = append(started, result{p50: took})
 	}
 	bar("start-10k-keys", float64(medians(started).p50.Milliseconds()), "ms", "<=", 300)
-	return nil
+	return v.stop()
 }

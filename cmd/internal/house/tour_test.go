@@ -1,6 +1,11 @@
 package house
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,8 +44,7 @@ func TestTour(t *testing.T) {
 			script += strings.ReplaceAll(line, "127.0.0.1:7443", "127.0.0.1:0")
 		}
 		if strings.Contains(body, "cd tour") {
-			// The reader brings a key file; this is the README's own way to make one for trying things out.
-			script += "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out AuthKey_2X9R4HXF34.p8\n"
+			script += "mv ../AuthKey_2X9R4HXF34.p8 .\n" // the reader brings one
 		}
 	}
 	if commands < 20 {
@@ -58,6 +62,8 @@ func TestTour(t *testing.T) {
 		copyFile(t, filepath.Join(files.Dir, name), filepath.Join(dir, name))
 	}
 
+	writeKey(t, filepath.Join(dir, "AuthKey_2X9R4HXF34.p8"))
+
 	cmd := exec.CommandContext(t.Context(), "bash")
 	cmd.Dir = dir
 	cmd.Stdin = strings.NewReader(script)
@@ -65,6 +71,22 @@ func TestTour(t *testing.T) {
 	cmd.WaitDelay = 10 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("the tour breaks off: %v\n%s", err, out)
+	}
+}
+
+// writeKey makes a key file of the form that Apple gives out.
+func writeKey(t *testing.T, path string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
