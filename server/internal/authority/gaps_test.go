@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -340,34 +341,19 @@ func TestCrashInGap(t *testing.T) {
 }
 
 // crashAt lets the process die at the nth write from now, wherever that is, log or store. The function that it answers
-// ends that and says whether it came to it.
+// says whether it came to it.
 func (v *vault) crashAt(n int) func() bool {
-	writes, dead := make(chan int, 1), false
-	writes <- 0
-	next := func() bool {
-		w := <-writes
-		w++
-		dead = dead || w >= n
-		writes <- w
-		return dead
-	}
-	v.backend.Plan(func(c storetest.Call) storetest.Fate {
-		if c.Write > 0 && next() {
+	var dead atomic.Bool
+	var writes atomic.Int64
+	v.arm(&dead, func(c storetest.Call) storetest.Fate {
+		if c.Write > 0 && writes.Add(1) == int64(n) {
 			return storetest.CrashBefore
 		}
 		return storetest.Fine
+	}, func(op storetest.Op) storetest.Fault {
+		return storetest.Fault{Kill: op.Kind.Changes() && writes.Add(1) == int64(n)}
 	})
-	v.fs.Inject(func(op storetest.Op) storetest.Fault {
-		if op.Kind.Changes() && next() {
-			return storetest.Fault{Err: storetest.ErrCrashed, Kill: true}
-		}
-		return storetest.Fault{}
-	})
-	return func() bool {
-		w := <-writes
-		defer func() { writes <- w }()
-		return dead
-	}
+	return dead.Load
 }
 
 // TestGapsBelong says which anchors are a new gap and which belong to one that is known.

@@ -16,6 +16,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,7 +88,8 @@ type vault struct {
 	fs      *storetest.FaultFS
 	made    *Initialized
 	logs    *bytes.Buffer
-	ids     int
+	ids     atomic.Int64
+	file    []byte // a sealed key that waits to be imported
 }
 
 // newVault creates a vault and opens it.
@@ -188,8 +190,7 @@ func principal(id string) policy.Principal {
 
 // request draws a request id.
 func (v *vault) request() Request {
-	v.ids++
-	return Request{ID: fmt.Sprintf("req-%d", v.ids)}
+	return Request{ID: fmt.Sprintf("req-%d", v.ids.Add(1))}
 }
 
 // p8 is a key as the account holder has it.
