@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/boltstore"
@@ -178,28 +177,25 @@ func BenchmarkSigner(b *testing.B) {
 	})
 }
 
-// TestOpenIsFast holds the bar with room for a slow machine; BenchmarkOpen says
-// what it really is.
-func TestOpenIsFast(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it makes 10,000 keys; -short is set")
+// TestOpenReadsOnce: opening costs one read for the root, for every shard and for
+// every key, and opens no secret; a commit reads nothing.
+func TestOpenReadsOnce(t *testing.T) {
+	const keys = 2000
+	s, m, cfg := newVault(t, nil)
+	fill(t, s, keys)
+	f := storetest.NewFaulty(m, nil)
+	cfg.Backend = f
+	s = openVault(t, cfg)
+	all, _ := f.Calls()
+	if want := 1 + 256 + keys; all > want {
+		t.Errorf("opening %d keys took %d calls of the Backend, want at most %d", keys, all, want)
 	}
-	_, _, cfg := disk(t, 10_000)
-	best := time.Hour
-	for range 5 {
-		began := time.Now()
-		s, err := store.Open(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		best = min(best, time.Since(began))
-		if s.Snapshot().Len() != 10_000 {
-			t.Fatalf("%d keys", s.Snapshot().Len())
-		}
-		closeStore(t, s)
+	f.Plan(nil)
+	update(t, s, "team-7/key-7", revoke(0))
+	if all, writes := f.Calls(); all != 1 || writes != 1 {
+		t.Errorf("a commit took %d calls, %d of them writes", all, writes)
 	}
-	t.Logf("opening 10,000 keys: %v", best)
-	if best > time.Second {
-		t.Errorf("opening 10,000 keys takes %v", best)
+	if s.Snapshot().Len() != keys {
+		t.Errorf("%d keys", s.Snapshot().Len())
 	}
 }

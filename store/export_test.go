@@ -50,3 +50,10 @@ func ParseRecord(s string) (string, bool) {
 	r, ok := parseRecord(s)
 	return r.String(), ok
 }
+
+// PutRecord puts any plaintext under any record name: what only a holder of the
+// root key could do.
+func (t *Tx) PutRecord(name string, plain []byte) error {
+	r, _ := parseRecord(name)
+	return t.put(r, plain)
+}
