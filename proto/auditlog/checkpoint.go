@@ -2,6 +2,7 @@ package auditlog
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -58,6 +59,10 @@ func OpenCheckpoint(msg []byte, v note.Verifier) (Checkpoint, error) {
 			return Checkpoint{}, fmt.Errorf("%w: the signature by the key %s+%08x is not valid", ErrCheckpoint, v.Name(), v.KeyHash())
 		}
 		return Checkpoint{}, fmt.Errorf("%w: not a signed note", ErrCheckpoint)
+	}
+	// Package note passes over the unused bits of the last digit.
+	if _, err := base64.StdEncoding.Strict().DecodeString(n.Sigs[0].Base64); err != nil {
+		return Checkpoint{}, fmt.Errorf("%w: the signature is not written as it must be", ErrCheckpoint)
 	}
 	c, err := parseCheckpoint(n.Text)
 	if err != nil {

@@ -27,7 +27,7 @@ func looksLikeKey(s string, depth int) bool {
 	if depth == 0 || longestRun(s, carriers) < minCarrier && !strings.Contains(s, "--") {
 		return false
 	}
-	c := compact(s)
+	c := unwrap(s)
 	for _, mark := range pemMarks {
 		if strings.Contains(c, mark) {
 			return true
@@ -95,7 +95,7 @@ func hasDER(s string) bool {
 	}
 }
 
-// hasJWK reports whether run is the private part of an elliptic JWK in the compacted text c.
+// hasJWK reports whether run is the private part of an elliptic JWK in the unwrapped text c.
 func hasJWK(c, run string) bool {
 	return len(run) >= 43 && strings.Contains(c, "kty:EC") && strings.Contains(c, "d:"+run)
 }
@@ -160,8 +160,8 @@ func runs(s string, of byte, shortest int) func(yield func(string) bool) {
 	}
 }
 
-// compact takes out what stands between the digits of a wrapped, quoted, escaped or percent-encoded key.
-func compact(s string) string {
+// unwrap takes out what stands between the digits of a wrapped, quoted, escaped or percent-encoded key.
+func unwrap(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
 		c := s[i]

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"sync"
 )
 
 // Batch is a complete batch of a segment: its marker is there and agrees with the lines before it.
@@ -81,10 +82,22 @@ type scanner struct {
 }
 
 func newScanner(r io.Reader, fn func(h *Header, b *Batch) error) *scanner {
-	return &scanner{r: bufio.NewReaderSize(r, MaxEntryLen+2), fn: fn, total: sha256.New(), next: -1}
+	buf, ok := readers.Get().(*bufio.Reader)
+	if !ok {
+		buf = bufio.NewReaderSize(nil, MaxEntryLen+2)
+	}
+	buf.Reset(r)
+	return &scanner{r: buf, fn: fn, total: sha256.New(), next: -1}
 }
 
+// readers holds buffers for the longest line.
+var readers sync.Pool
+
 func (s *scanner) scan() (Scan, error) {
+	defer func() {
+		s.r.Reset(nil)
+		readers.Put(s.r)
+	}()
 	for {
 		line, err := s.r.ReadSlice('\n')
 		switch {

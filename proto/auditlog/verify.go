@@ -133,6 +133,7 @@ type segmentFile struct {
 	next   *segmentFile // that goes on from it; nil: it is the newest, or none does
 	tree   Tree         // at its end
 	whole  bool         // up to its end
+	line   int          // of what is set aside behind its end; 0: nothing is
 }
 
 // want is a head that the log must contain, and perhaps a leaf.
@@ -361,6 +362,7 @@ func (c *check) scanAll() error {
 // conclude puts together what the segments gave.
 func (c *check) conclude() {
 	whole := true
+	end := Damage{Index: c.r.Size}
 	for i, f := range c.links {
 		h := f.header
 		c.r.Segments = append(c.r.Segments, SegmentReport{
@@ -369,10 +371,10 @@ func (c *check) conclude() {
 		whole = whole && (i == 0 || c.links[i-1].next == f)
 		if whole {
 			c.r.Size, c.r.Hash = f.tree.Size(), f.tree.Hash()
+			end = Damage{Segment: f.number, Line: f.line, Index: c.r.Size}
 		}
 		whole = whole && f.whole
 	}
-	end := Damage{Index: c.r.Size}
 	for i := range c.wants {
 		w := &c.wants[i]
 		switch {

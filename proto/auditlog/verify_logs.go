@@ -1,8 +1,8 @@
 package auditlog
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 
@@ -103,24 +103,50 @@ func isLogFile(d fs.DirEntry) bool {
 	return ok || d.Name() == CheckpointFile
 }
 
-// predecessor is the head at which the log before was closed, as the first entry of a log's first segment names it.
+// predecessor is the head at which the log before was closed, as the first entry of a log names it.
 func predecessor(fsys fs.FS) (Checkpoint, bool) {
-	file, err := fsys.Open(SegmentName(1))
+	dir, err := fs.ReadDir(fsys, ".")
 	if err != nil {
 		return Checkpoint{}, false
 	}
+	for _, d := range dir {
+		if _, ok := ParseSegmentName(d.Name()); !ok {
+			continue
+		}
+		if h, e := firstEntry(fsys, d.Name()); e != nil { // the first segment that has one: others may be set aside
+			if h.Tree.Size() != 0 || e.Gap == nil || e.Gap.Log == "" {
+				return Checkpoint{}, false
+			}
+			o := Origin{Vault: h.Origin.Vault, Node: h.Origin.Node, Log: e.Gap.Log}
+			return Checkpoint{Origin: o, Size: e.Gap.Size, Hash: e.Gap.Hash}, o.Validate() == nil
+		}
+	}
+	return Checkpoint{}, false
+}
+
+// errEnough ends a scan of which no more is wanted.
+var errEnough = errors.New("enough")
+
+// firstEntry is the first entry of a segment, with its header; nil if it has none that can be read.
+func firstEntry(fsys fs.FS, name string) (*Header, *Entry) {
+	file, err := fsys.Open(name)
+	if err != nil {
+		return nil, nil
+	}
 	defer file.Close() //nolint:errcheck // only read
-	var c Checkpoint
-	found := false
+	var header *Header
+	var entry *Entry
 	_, err = ScanSegment(file, func(h *Header, b *Batch) error {
 		for line := range b.Entries() {
-			if e, err := ParseEntry(line); err == nil && e.Gap != nil && e.Gap.Log != "" {
-				c = Checkpoint{Origin: Origin{Vault: h.Origin.Vault, Node: h.Origin.Node, Log: e.Gap.Log}, Size: e.Gap.Size, Hash: e.Gap.Hash}
-				found = true
+			if e, err := ParseEntry(line); err == nil {
+				header, entry = h, e
 			}
 			break
 		}
-		return io.EOF // one batch is enough
+		return errEnough
 	})
-	return c, found && err == io.EOF //nolint:errorlint // our own, handed back as it is
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, nil
+	}
+	return header, entry
 }

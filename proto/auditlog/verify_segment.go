@@ -150,6 +150,7 @@ func (c *check) scannedNewest(f *segmentFile, s Scan) {
 	if s.Broken == nil {
 		return
 	}
+	f.line = s.Broken.Line
 	if s.After != nil {
 		f.whole = false
 		c.damage(Damage{Segment: f.number, Line: s.Broken.Line, Index: s.Broken.Index, What: fmt.Sprintf("%s; a complete batch follows at line %d", s.Broken.What, s.After.Line)})

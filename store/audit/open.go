@@ -169,9 +169,6 @@ func create(fsys FS, r *Reader) error {
 	if err := fsys.Mkdir(r.origin.Log); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("creating the audit log: %w", err)
 	}
-	if err := fsys.SyncDir("."); err != nil {
-		return fmt.Errorf("creating the audit log: %w", err)
-	}
 	msg, err := r.sign(r.head)
 	if err != nil {
 		return err
