@@ -183,12 +183,12 @@ With -o json the proof is a c2sp.org/tlog-proof text, which anybody can verify a
 			}
 			if *format == "json" {
 				return cli.JSON(a.Stdout, struct {
-					Origin   string          `json:"origin"`
-					Index    int64           `json:"index"`
-					Entry    json.RawMessage `json:"entry"`
-					LeafHash string          `json:"leafHash"`
-					Proof    string          `json:"proof"`
-				}{e.GetOrigin(), e.GetIndex(), e.GetLine(), base64.StdEncoding.EncodeToString(proof.Leaf[:]), string(text)})
+					Origin   string `json:"origin"`
+					Index    int64  `json:"index"`
+					Entry    string `json:"entry"` // the stored bytes, which the leaf hash is of
+					LeafHash string `json:"leafHash"`
+					Proof    string `json:"proof"`
+				}{e.GetOrigin(), e.GetIndex(), string(e.GetLine()), base64.StdEncoding.EncodeToString(proof.Leaf[:]), string(text)})
 			}
 			if err := cli.JSON(a.Stdout, json.RawMessage(e.GetLine())); err != nil {
 				return err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,7 +62,8 @@ func mintProblem(err error) error {
 	return err
 }
 
-// mintedJSON is what -o json prints. The receipt's texts are as they came: proof is a c2sp.org/tlog-proof, entry the stored line.
+// mintedJSON is what -o json prints. The receipt's texts are as they came: proof is a c2sp.org/tlog-proof, entry the stored line, as a
+// string and not as JSON in JSON, for its leaf hash is that of its bytes.
 type mintedJSON struct {
 	Token      string       `json:"token"`
 	KeyID      string       `json:"keyId"`
@@ -76,11 +76,11 @@ type mintedJSON struct {
 }
 
 type receiptJSON struct {
-	Origin   string          `json:"origin"`
-	Index    int64           `json:"index"`
-	LeafHash string          `json:"leafHash"`
-	Proof    string          `json:"proof"`
-	Entry    json.RawMessage `json:"entry"`
+	Origin   string `json:"origin"`
+	Index    int64  `json:"index"`
+	LeafHash string `json:"leafHash"`
+	Proof    string `json:"proof"`
+	Entry    string `json:"entry"`
 }
 
 func (a *app) printToken(t *client.Token, format string) error {
@@ -97,7 +97,7 @@ func (a *app) printToken(t *client.Token, format string) error {
 		if r := t.Receipt; r != nil {
 			out.Receipt = &receiptJSON{
 				Origin: r.GetOrigin(), Index: r.GetIndex(), LeafHash: base64.StdEncoding.EncodeToString(r.GetLeafHash()),
-				Proof: string(r.GetProof()), Entry: r.GetEntry(),
+				Proof: string(r.GetProof()), Entry: string(r.GetEntry()),
 			}
 		}
 		if err := cli.JSON(a.Stdout, out); err != nil {

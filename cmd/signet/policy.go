@@ -74,11 +74,11 @@ func (a *app) applyProblem(file string, err error) error {
 		return err
 	}
 	for _, p := range e.Problems() {
-		at := file + ": "
-		if p.Message != "" && p.Message[0] >= '0' && p.Message[0] <= '9' {
-			at = file + ":" // the message begins with line and column
+		at := file
+		if p.Field != "" {
+			at += ":" + p.Field // "line:column"
 		}
-		fmt.Fprintf(a.Stderr, "%s%s\n", at, p.Message)
+		fmt.Fprintf(a.Stderr, "%s: %s\n", at, p.Message)
 	}
 	return &cli.Failure{Err: err, Todo: "the policy was not changed"}
 }

@@ -240,6 +240,9 @@ func cmdField(ts *testscript.TestScript, neg bool, args []string) {
 	var v any
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &v))
 	for part := range strings.SplitSeq(strings.TrimPrefix(args[2], "."), ".") {
+		if text, ok := v.(string); ok { // an entry in its stored bytes
+			ts.Check(json.Unmarshal([]byte(text), &v))
+		}
 		switch at := v.(type) {
 		case map[string]any:
 			v = at[part]

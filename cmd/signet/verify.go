@@ -270,11 +270,11 @@ func (a *app) verifyDir(dir, key string, files []string, archived bool, format s
 		return err
 	}
 	o.Anchors = append(o.Anchors, pinned...)
-	r, err := auditlog.VerifySegments(os.DirFS(dir), v, o)
+	reports, err := auditlog.VerifyLogs(os.DirFS(dir), v, o)
 	if err != nil {
 		return fmt.Errorf("reading the segments: %w", err)
 	}
-	return a.printReport(r, format)
+	return a.printReports(reports, format)
 }
 
 // logKey is the verifier that --key gives, as text or as a file, or the only one that client.yaml pins.
@@ -331,43 +331,36 @@ func (a *app) pinned(v note.Verifier) ([]auditlog.Checkpoint, error) {
 	return all, nil
 }
 
-func (a *app) printReport(r *auditlog.Report, format string) error {
-	if format == "json" {
-		if err := cli.JSON(a.Stdout, reportJSON(r)); err != nil {
-			return err
+func (a *app) printReports(reports []*auditlog.Report, format string) error {
+	damages := 0
+	all := make([]any, 0, len(reports))
+	for _, r := range reports {
+		damages += len(r.Damage)
+		all = append(all, reportJSON(r))
+		if format == "json" {
+			continue
 		}
-	} else {
 		for _, d := range r.Damage {
-			fmt.Fprintf(a.Stdout, "damage: %s\n", describe(d))
+			fmt.Fprintf(a.Stdout, "damage: %s: %s\n", r.Origin, d)
 		}
 		for _, e := range r.Evidence {
-			fmt.Fprintf(a.Stdout, "set aside: %d bytes of segment %d from byte %d on, which were never acknowledged\n", e.Length, e.Segment, e.Offset)
+			fmt.Fprintf(a.Stdout, "set aside: %s: %d bytes of segment %d from byte %d on, which were never acknowledged\n", r.Origin, e.Length, e.Segment, e.Offset)
 		}
 		if len(r.Damage) == 0 {
-			fmt.Fprintf(a.Stdout, "verified: %s, entries %d to %d, %d of them under a signature\n", r.Origin, r.First, r.Size, r.Signed-r.First)
+			fmt.Fprintf(a.Stdout, "verified: %s, %d entries, %d of them under a signature\n", r.Origin, r.Size-r.First, r.Signed-r.First)
 		}
 	}
-	if n := len(r.Damage); n > 0 {
-		return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("the log is damaged in %d places", n), Todo: "keep the directory as it is: what stands in it is evidence"}
+	if format == "json" {
+		if err := cli.JSON(a.Stdout, struct {
+			Logs []any `json:"logs"`
+		}{all}); err != nil {
+			return err
+		}
+	}
+	if damages > 0 {
+		return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("the log is damaged in %d places", damages), Todo: "keep the directory as it is: what stands in it is evidence"}
 	}
 	return nil
-}
-
-func describe(d auditlog.Damage) string {
-	var where []string
-	if d.Segment != 0 {
-		where = append(where, fmt.Sprintf("segment %d", d.Segment))
-	}
-	if d.Line != 0 {
-		where = append(where, fmt.Sprintf("line %d", d.Line))
-	}
-	if d.Index >= 0 {
-		where = append(where, fmt.Sprintf("entry %d", d.Index))
-	}
-	if len(where) == 0 {
-		return d.What
-	}
-	return strings.Join(where, ", ") + ": " + d.What
 }
 
 func reportJSON(r *auditlog.Report) any {

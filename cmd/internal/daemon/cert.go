@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
@@ -48,6 +49,9 @@ func (p *program) certify(ctx context.Context, dir, uri, out string) error {
 	conf, err := loadConfig(filepath.Join(dir, configFile))
 	if err != nil {
 		return err
+	}
+	if id, err := spiffeid.FromString(uri); err != nil || id.Path() == "" || id.TrustDomain().Name() != conf.TrustDomain {
+		return cli.Malformedf("such as spiffe://"+conf.TrustDomain+"/ci/1", "--uri is not a SPIFFE id of the vault's trust domain")
 	}
 	operator, err := client.LoadConfig(filepath.Join(dir, operatorDir, clientFile))
 	if err != nil {
