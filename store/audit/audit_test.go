@@ -201,4 +201,3 @@ func TestSecondProcess(t *testing.T) {
 	mustClose(t, l)
 	mustClose(t, mustOpen(t, config(audit.DirFS(dir))))
 }
-

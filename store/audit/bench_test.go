@@ -71,8 +71,10 @@ func (f *noFile) WriteAt(p []byte, off int64) (int, error) {
 	f.size = off + int64(len(p))
 	return len(p), nil
 }
-func (f *noFile) Sync() error                   { return nil }
-func (f *noFile) Stat() (audit.FileInfo, error) { return audit.FileInfo{Size: f.size, Linked: true}, nil }
+func (f *noFile) Sync() error { return nil }
+func (f *noFile) Stat() (audit.FileInfo, error) {
+	return audit.FileInfo{Size: f.size, Linked: true}, nil
+}
 
 func BenchmarkSync(b *testing.B) {
 	for _, size := range []int{500, 64 * 500} {

@@ -91,8 +91,12 @@ func (j *journal) commit(b *batch) error {
 	return nil
 }
 
-// write makes data durable at the segment's end.
+// write makes data durable at the segment's end. Before and after it looks whether somebody else has removed or changed
+// the file: a write behind the end of one that was cut would leave a hole where acknowledged entries were.
 func (s *segment) write(data []byte) error {
+	if err := s.look(s.length); err != nil {
+		return err
+	}
 	end := s.length + int64(len(data))
 	s.tried = end
 	if _, err := s.file.WriteAt(data, s.length); err != nil {
@@ -101,19 +105,27 @@ func (s *segment) write(data []byte) error {
 	if err := s.file.Sync(); err != nil {
 		return fmt.Errorf("syncing segment %d: %w", s.number, err)
 	}
-	info, err := s.file.Stat()
-	if err != nil {
-		return fmt.Errorf("looking at segment %d: %w", s.number, err)
-	}
-	if !info.Linked {
-		return fmt.Errorf("segment %d was removed or renamed while it was written: entries that were acknowledged are not in the directory", s.number)
-	}
-	if info.Size != end {
-		return fmt.Errorf("segment %d was changed while it was written: it has %d bytes in place of %d", s.number, info.Size, end)
+	if err := s.look(end); err != nil {
+		return err
 	}
 	s.length = end
 	s.sum.Write(data) //nolint:errcheck // a hash does not fail
 	return nil
+}
+
+// look looks whether the segment is there and has so many bytes.
+func (s *segment) look(size int64) error {
+	info, err := s.file.Stat()
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking at segment %d: %w", s.number, err)
+	case !info.Linked:
+		return fmt.Errorf("segment %d was removed or renamed while it was written: acknowledged entries may be missing from the directory", s.number)
+	case info.Size != size:
+		return fmt.Errorf("segment %d was changed while it was written: it has %d bytes in place of %d", s.number, info.Size, size)
+	default:
+		return nil
+	}
 }
 
 // begin begins a new segment: its header is durable, and its name, when it returns. A segment that could not be begun

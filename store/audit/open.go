@@ -102,6 +102,10 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 	if err != nil {
 		return nil, err
 	}
+	if rec.absent != 0 {
+		l.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "audit log: the segments up to this one are not in the directory; if nobody archived them, they were taken away",
+			slog.String("log", log), slog.Int64("segment", rec.absent))
+	}
 	end := rec.head(log)
 	r := &Reader{
 		fs: fsys, origin: origin, head: end, links: rec.links, time: rec.tail.Time(), root: rec.tail.Root(), changed: make(chan struct{}),

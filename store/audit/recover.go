@@ -22,6 +22,7 @@ type recovered struct {
 	tail   auditlog.Tail
 	span   span  // the tree from the oldest entry read on
 	rest   int64 // offset, in the newest segment, from which it is written once more
+	absent int64 // the segment that the oldest one read goes on from, and none like it or older is there; 0: none
 }
 
 // head is where the log ends.
@@ -117,7 +118,8 @@ func (r *recovery) run(files []segmentFile) (*recovered, error) {
 		p := h.Previous
 		for i--; i >= 0 && files[i].number > p.Segment; i-- { // set aside, between two segments of the log
 		}
-		if i < 0 { // archived
+		if i < 0 { // archived, or so it seems
+			rec.absent = p.Segment
 			return rec, nil
 		}
 		if files[i].number < p.Segment {

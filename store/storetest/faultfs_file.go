@@ -213,3 +213,18 @@ var (
 	_ audit.FS   = (*FaultFS)(nil)
 	_ audit.File = (*faultFile)(nil)
 )
+
+// Copy is another file system with the same content, all of it durable, and no faults set.
+func (f *FaultFS) Copy() *FaultFS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next := NewFaultFS()
+	next.capacity, next.noSync = f.capacity, f.noSync
+	for name, ino := range f.names {
+		if name != "." {
+			n := &inode{dir: ino.dir, cache: slices.Clone(ino.cache), disk: slices.Clone(ino.cache), dirty: map[int]bool{}}
+			next.names[name], next.disk[name] = n, n
+		}
+	}
+	return next
+}
