@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -90,7 +91,8 @@ func (s *Server) publicError(ctx context.Context, c *call, err error) error {
 		for _, row := range codeOf {
 			if errors.Is(refused, row.kind) {
 				if row.code == codes.Unavailable {
-					s.logger.WarnContext(ctx, "a call failed", "method", c.method, "request", c.id, "reason", refused.Reason, "cause", errors.Unwrap(refused))
+					s.logger.WarnContext(ctx, "a call failed", slog.String("method", c.method), slog.String("request", c.id),
+						slog.String("reason", string(refused.Reason)), slog.Any("cause", errors.Unwrap(refused)))
 				}
 				return answer(c, row.code, refused.Reason, refused.Public, details(refused)...)
 			}
@@ -100,7 +102,7 @@ func (s *Server) publicError(ctx context.Context, c *call, err error) error {
 	case errors.Is(err, context.Canceled):
 		return answer(c, codes.Canceled, reasonCanceled, "the call was cancelled; whether it had an effect is in the audit log")
 	}
-	s.logger.ErrorContext(ctx, "internal error", "method", c.method, "request", c.id, "error", causes(err))
+	s.logger.ErrorContext(ctx, "internal error", slog.String("method", c.method), slog.String("request", c.id), slog.Any("error", causes(err)))
 	return internalError(c)
 }
 

@@ -156,13 +156,15 @@ func (s *Server) settle(ctx context.Context, c *call, err error, panicked any) e
 		if r, ok := panicked.(runtime.Error); ok {
 			text = r.Error()
 		}
-		s.logger.ErrorContext(ctx, "a call panicked", "method", c.method, "request", c.id, "panic", text, "stack", string(debug.Stack()))
+		s.logger.ErrorContext(ctx, "a call panicked", slog.String("method", c.method), slog.String("request", c.id),
+			slog.String("panic", text), slog.String("stack", string(debug.Stack())))
 		return internalError(c)
 	case err != nil:
 		err = s.publicError(ctx, c, err)
 	}
 	if s.logger.Enabled(ctx, slog.LevelDebug) {
-		s.logger.DebugContext(ctx, "call", "method", c.method, "request", c.id, "principal", c.principal.ID, "code", status.Code(err))
+		s.logger.DebugContext(ctx, "call", slog.String("method", c.method), slog.String("request", c.id),
+			slog.String("principal", c.principal.ID), slog.String("code", status.Code(err).String()))
 	}
 	return err
 }

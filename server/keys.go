@@ -40,7 +40,7 @@ func (k *keyService) ImportKey(ctx context.Context, req *signetv1.ImportKeyReque
 	if err != nil {
 		return nil, err
 	}
-	return &signetv1.ImportKeyResponse{Key: wireKey(done.Key), Version: int32(done.Version), Warnings: done.Warnings}, nil
+	return &signetv1.ImportKeyResponse{Key: wireKey(done.Key), Version: number(done.Version), Warnings: done.Warnings}, nil
 }
 
 // parseFacts leaves out what is not given: the sealed file may say it.
@@ -159,7 +159,7 @@ func wireKey(key authority.Key) *signetv1.Key {
 		Kind:          key.Kind,
 		IssuerId:      string(key.Issuer),
 		State:         signetv1.KeyState_KEY_STATE_ENABLED,
-		ActiveVersion: int32(key.Active),
+		ActiveVersion: number(key.Active),
 		Versions:      make([]*signetv1.KeyVersion, len(key.Versions)),
 		CreateTime:    when(key.Created),
 		Problem:       key.Problem,
@@ -172,7 +172,7 @@ func wireKey(key authority.Key) *signetv1.Key {
 	}
 	for i, v := range key.Versions {
 		wire.Versions[i] = &signetv1.KeyVersion{
-			Number:      int32(v.Number),
+			Number:      number(v.Number),
 			State:       versionStates[v.State],
 			KeyId:       v.KeyID,
 			Fingerprint: v.Fingerprint,

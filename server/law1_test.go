@@ -115,18 +115,16 @@ func TestNoFieldForAKey(t *testing.T) {
 			walk(m.Messages())
 			for j := range m.Fields().Len() {
 				f := m.Fields().Get(j)
-				switch f.Kind() {
-				case protoreflect.StringKind, protoreflect.BytesKind:
+				switch {
+				case f.Kind() == protoreflect.StringKind, f.Kind() == protoreflect.BytesKind:
 					seen[f.FullName()] = true
 					if carriers[f.FullName()] == "" {
 						t.Errorf("%s could carry a private key: say in carriers what it is instead", f.FullName())
 					}
-				case protoreflect.MessageKind, protoreflect.GroupKind:
-					if f.IsMap() {
-						t.Errorf("%s is a map, which takes what nobody has listed", f.FullName())
-					} else if f.Message().ParentFile().Package() != "signet.v1" && !plainTypes[f.Message().FullName()] {
-						t.Errorf("%s is a %s, which takes what nobody has listed", f.FullName(), f.Message().FullName())
-					}
+				case f.IsMap():
+					t.Errorf("%s is a map, which takes what nobody has listed", f.FullName())
+				case f.Message() != nil && f.Message().ParentFile().Package() != "signet.v1" && !plainTypes[f.Message().FullName()]:
+					t.Errorf("%s is a %s, which takes what nobody has listed", f.FullName(), f.Message().FullName())
 				}
 			}
 		}

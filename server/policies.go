@@ -37,10 +37,10 @@ func (p *policyService) ApplyPolicy(ctx context.Context, req *signetv1.ApplyPoli
 		Policy:   wirePolicy(applied.Policy),
 		Changed:  applied.Changed,
 		Warnings: make([]*signetv1.Problem, len(applied.Warnings)),
-		TestsRun: int32(applied.TestsRun),
+		TestsRun: number(applied.TestsRun),
 	}
 	for i, w := range applied.Warnings {
-		answer.Warnings[i] = &signetv1.Problem{Line: int32(w.Line), Column: int32(w.Column), Message: w.Message}
+		answer.Warnings[i] = &signetv1.Problem{Line: number(w.Line), Column: number(w.Column), Message: w.Message}
 	}
 	return answer, nil
 }

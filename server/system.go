@@ -80,7 +80,7 @@ func (s *systemService) Acknowledge(ctx context.Context, req *signetv1.Acknowled
 	if err != nil {
 		return nil, err
 	}
-	return &signetv1.AcknowledgeResponse{Gap: wireGap(gap), Open: int32(open)}, nil
+	return &signetv1.AcknowledgeResponse{Gap: wireGap(gap), Open: number(open)}, nil
 }
 
 func wireGap(g store.Gap) *signetv1.Gap {

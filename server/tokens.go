@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/hex"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -60,6 +61,11 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 		answer.Receipt = &signetv1.Receipt{Origin: r.Origin, Index: r.Index, LeafHash: r.Leaf[:], Proof: r.Proof, Entry: r.Entry}
 	}
 	return answer, nil
+}
+
+// number is a count of ours on the wire.
+func number(n int) int32 {
+	return int32(min(n, math.MaxInt32)) //nolint:gosec // none of them is negative
 }
 
 // texts makes plain strings of typed ones.

@@ -99,10 +99,10 @@ func (a *Authenticator) Watch(ctx context.Context, interval time.Duration) {
 // Reload takes over what has changed on disk. A broken file is logged, once for each content, and what was good before stays.
 func (a *Authenticator) Reload(ctx context.Context) {
 	if err := a.reloadCertificate(); err != nil {
-		a.logger.ErrorContext(ctx, "the changed server certificate is not used, the one before stays", "error", err)
+		a.logger.ErrorContext(ctx, "the changed server certificate is not used, the one before stays", slog.Any("error", err))
 	}
 	if err := a.reloadCA(); err != nil {
-		a.logger.ErrorContext(ctx, "the changed client CA is not used, the one before stays", "error", err)
+		a.logger.ErrorContext(ctx, "the changed client CA is not used, the one before stays", slog.Any("error", err))
 	}
 }
 
@@ -119,7 +119,7 @@ func (a *Authenticator) reloadCertificate() error {
 		return fmt.Errorf("server certificate %s with key %s: %w", a.cfg.CertFile, a.cfg.KeyFile, err)
 	}
 	if a.certificate.Swap(cert) != nil {
-		a.logger.Info("server certificate reloaded", "certificate", Fingerprint(cert.Leaf.Raw), "expires", cert.Leaf.NotAfter)
+		a.logger.Info("server certificate reloaded", slog.String("certificate", Fingerprint(cert.Leaf.Raw)), slog.Time("expires", cert.Leaf.NotAfter))
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (a *Authenticator) reloadCA() error {
 	t := &trust{roots: x509.NewCertPool(), domain: a.domain}
 	t.roots.AddCert(ca)
 	if a.trust.Swap(t) != nil {
-		a.logger.Info("client CA reloaded", "certificate", Fingerprint(ca.Raw), "expires", ca.NotAfter)
+		a.logger.Info("client CA reloaded", slog.String("certificate", Fingerprint(ca.Raw)), slog.Time("expires", ca.NotAfter))
 	}
 	return nil
 }
