@@ -62,16 +62,17 @@ func (s *Signer) Public() crypto.PublicKey { return s.public }
 // hexadecimal.
 func (s *Signer) Fingerprint() string { return s.fingerprint }
 
-// Sign signs as crypto.Signer says, deterministically: RFC 6979 for P-256, for
-// which opts must name the hash; whatever random source is given is not used. After Store.Close, or once its
-// version has been revoked, a Signer returns ErrClosed.
-func (s *Signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+// Sign signs as crypto.Signer says. For P-256 opts must name the hash, and random
+// chooses: nil gives RFC 6979, anything else a randomized signature from the
+// system's source. After Store.Close, or once its version has been revoked, a
+// Signer returns ErrClosed.
+func (s *Signer) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.key == nil {
 		return nil, ErrClosed
 	}
-	return s.key.Sign(nil, digest, opts)
+	return s.key.Sign(random, digest, opts)
 }
 
 // Proven says whether SetProven was called: whether a signature of this Signer

@@ -2,7 +2,7 @@
 // what a .p8 file looks like in all the shapes in which people hand it over, which claims each family of token
 // takes, and how one is signed.
 //
-// It is pure: no I/O, no clock, no state. Time, facts and signers come in as arguments, so every function is safe
+// It is pure but for the randomness of a signature: no I/O, no clock, no state. Time, facts and signers come in as arguments, so every function is safe
 // for concurrent use and a crash leaves nothing behind.
 //
 // # Trust

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -22,8 +23,8 @@ var _ jwt.SigningMethod = es256{}
 // Alg returns the name of the algorithm in a token's header.
 func (es256) Alg() string { return "ES256" }
 
-// Sign signs with key, a crypto.Signer with a P-256 key, and returns the 64 bytes r‖s. The signer gets no source of
-// randomness: Go's own then follows RFC 6979, so equal inputs have equal signatures.
+// Sign signs with key, a crypto.Signer with a P-256 key, and returns the 64 bytes r‖s. The signature is randomized, so that
+// no two tokens are alike: two callers who mint the same within one second hold tokens that the log tells apart.
 func (es256) Sign(signingInput string, key any) ([]byte, error) {
 	signer, ok := key.(crypto.Signer)
 	if !ok {
@@ -33,7 +34,7 @@ func (es256) Sign(signingInput string, key any) ([]byte, error) {
 		return nil, errNotP256
 	}
 	digest := sha256.Sum256([]byte(signingInput))
-	der, err := signer.Sign(nil, digest[:], crypto.SHA256)
+	der, err := signer.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("signing ES256: %w", err)
 	}

@@ -43,8 +43,8 @@ type claims struct {
 	Scope []Scope  `json:"scope,omitempty"`
 }
 
-// Mint signs what the Spec says, as of now. The signer must hold a P-256 key, that of the Spec's key ID; with one
-// of Go's own keys the token is a pure function of the three arguments. The zero Spec is refused, and so is a time before 1970.
+// Mint signs what the Spec says, as of now; every call gives another token, by its signature. The signer must hold a P-256
+// key, that of the Spec's key ID. The zero Spec is refused, and so is a time before 1970.
 func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
 	if spec.family == "" {
 		return Token{}, errors.New("minting: the spec is empty")

@@ -205,8 +205,8 @@ func TestMint(t *testing.T) {
 		t.Error("the token shares the profile's scope")
 	}
 	again := mustMint(t, AppStoreConnect{Scope: scope}, teamFacts, Ask{TTL: 5 * time.Minute})
-	if again.Compact != token.Compact {
-		t.Error("two tokens of the same arguments differ: the signature is not RFC 6979's")
+	if again.Compact == token.Compact {
+		t.Error("two mints of one second gave the same token: the log could not tell their callers apart")
 	}
 }
 
@@ -256,10 +256,10 @@ func TestSignRefusesWhatIsNotJSON(t *testing.T) {
 	}
 }
 
-// The signer is asked for ES256's hash, and without randomness.
+// The signer is asked for ES256's hash, and with randomness.
 func TestSignAsksForES256(t *testing.T) {
 	signer := signerFunc{&testKey.PublicKey, func(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-		if rand != nil || opts.HashFunc() != crypto.SHA256 || len(digest) != 32 {
+		if rand == nil || opts.HashFunc() != crypto.SHA256 || len(digest) != 32 {
 			t.Errorf("asked with rand %v, %v, %d bytes", rand, opts.HashFunc(), len(digest))
 		}
 		return testKey.Sign(rand, digest, opts)
