@@ -86,9 +86,7 @@ func mustAppend(t testing.TB, l *audit.Log, e *auditlog.Entry, o audit.AppendOpt
 }
 
 // lines reads the whole of a log.
-func lines(t testing.TB, r interface {
-	Head() audit.Head
-}, seq func(yield func(audit.Stored, error) bool)) []string {
+func lines(t testing.TB, seq func(yield func(audit.Stored, error) bool)) []string {
 	t.Helper()
 	var list []string
 	for s, err := range seq {
@@ -105,7 +103,7 @@ func lines(t testing.TB, r interface {
 
 func all(t testing.TB, l *audit.Log) []string {
 	t.Helper()
-	return lines(t, l, l.Entries(t.Context(), 0, 1<<62))
+	return lines(t, l.Entries(t.Context(), 0, 1<<62))
 }
 
 func TestAppendAndReopen(t *testing.T) {

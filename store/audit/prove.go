@@ -154,7 +154,16 @@ func (r *Reader) proven(ctx context.Context, prove func(tlog.HashReader) error) 
 	if err := r.rebuild(ctx); err != nil {
 		return fmt.Errorf("making the tree's hashes anew: %w", err)
 	}
-	return prove(r.hashes)
+	err = prove(r.hashes)
+	if err == nil || errors.Is(err, ErrNotContained) {
+		return err
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if len(r.links) > 0 && r.links[0].first > 0 {
+		return fmt.Errorf("%w: the hashes of the entries before index %d are lost", ErrAbsent, r.links[0].first)
+	}
+	return err
 }
 
 // rebuild makes the file of hashes anew from the entries, up to the head at the call. Of entries whose segments were
