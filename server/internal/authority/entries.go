@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -62,7 +62,8 @@ const (
 	timeSlack = time.Minute
 )
 
-// Entries answers entries as stored bytes. The query is recorded before it is answered, and is not in its own answer.
+// Entries answers entries as stored bytes. The query is recorded before it is answered. Walking forward it ends where
+// the log ended when its first page was asked for, so that its own entries do not keep it going.
 func (l *Log) Entries(ctx context.Context, p policy.Principal, req EntriesRequest) (EntriesPage, error) {
 	var page EntriesPage
 	want := ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}
@@ -71,11 +72,11 @@ func (l *Log) Entries(ctx context.Context, p policy.Principal, req EntriesReques
 			return malformed("the key's name looks like a private key; it was not recorded, but a key that was pasted must be taken for leaked")
 		}
 		call.entry.Key = req.Filter.Key
-		from, err := l.begin(req)
+		stretches, err := l.stretches(req)
 		if err != nil {
 			return err
 		}
-		page, err = l.scan(ctx, req, from)
+		page, err = scan(ctx, req, stretches)
 		return err
 	})
 	if err != nil {
@@ -84,14 +85,23 @@ func (l *Log) Entries(ctx context.Context, p policy.Principal, req EntriesReques
 	return page, nil
 }
 
-// cursor is a place in the node's logs: the entry at index, in walking order, is the next.
+// stretch is a part of one log: the entries from <= index < to.
+type stretch struct {
+	*audit.Reader
+	from, to int64
+}
+
+// cursor is where a query goes on, in a page token: at the entry of log at index, walking forward no further than the
+// first size entries of end.
 type cursor struct {
 	log   string
 	index int64
+	end   string
+	size  int64
 }
 
 func (c cursor) token() string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %d", c.log, c.index))
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %d %s %d", c.log, c.index, c.end, c.size))
 }
 
 func parseCursor(token string) (cursor, bool) {
@@ -100,85 +110,82 @@ func parseCursor(token string) (cursor, bool) {
 	if err != nil {
 		return c, false
 	}
-	n, err := fmt.Sscanf(string(text), "%s %d", &c.log, &c.index)
-	return c, err == nil && n == 2 && c.index >= 0 && c.token() == token
+	n, err := fmt.Sscanf(string(text), "%s %d %s %d", &c.log, &c.index, &c.end, &c.size)
+	return c, err == nil && n == 4 && c.index >= 0 && c.size >= 0 && c.token() == token
 }
 
-// begin is where a query begins to walk.
-func (l *Log) begin(req EntriesRequest) (cursor, error) {
-	if req.PageToken != "" {
-		c, ok := parseCursor(req.PageToken)
-		if _, err := l.log.Reader(c.log); !ok || err != nil {
-			return c, malformed("the page token is not one of this query's")
-		}
-		return c, nil
-	}
-	logs, err := l.walked(req)
-	if err != nil {
-		return cursor{}, err
-	}
-	reader, err := l.log.Reader(logs[0])
-	if err != nil {
-		return cursor{}, err
-	}
-	switch {
-	case req.Filter.Index != nil:
-		return cursor{logs[0], *req.Filter.Index}, nil
-	case req.OldestFirst:
-		return cursor{logs[0], 0}, nil
-	default:
-		return cursor{logs[0], reader.Head().Size - 1}, nil
-	}
-}
-
-// walked are the logs that a query walks, in its order.
-func (l *Log) walked(req EntriesRequest) ([]string, error) {
+// stretches are what a query walks, in the order in which it does, from its page token on.
+func (l *Log) stretches(req EntriesRequest) ([]stretch, error) {
+	ids := l.log.Logs()
 	if req.Filter.Log != "" || req.Filter.Index != nil {
 		reader, err := l.reader(req.Filter.Log)
 		if err != nil {
 			return nil, err
 		}
-		return []string{reader.Origin().Log}, nil
+		ids = []string{reader.Origin().Log}
 	}
-	logs := slices.Clone(l.log.Logs())
-	if !req.OldestFirst {
-		slices.Reverse(logs)
-	}
-	return logs, nil
-}
-
-// scan walks from a cursor until the page is full, the query is at its end, or it has looked at enough.
-func (l *Log) scan(ctx context.Context, req EntriesRequest, from cursor) (EntriesPage, error) {
-	logs, err := l.walked(req)
-	if err != nil {
-		return EntriesPage{}, err
-	}
-	at := slices.Index(logs, from.log)
-	if at < 0 {
-		return EntriesPage{}, malformed("the page token is not one of this query's")
-	}
-	var page EntriesPage
-	match, seen := newMatcher(req.Filter), 0
-	for i, id := range logs[at:] {
+	var all []stretch
+	for _, id := range ids {
 		reader, err := l.log.Reader(id)
 		if err != nil {
-			return page, err
+			return nil, err
 		}
-		index := from.index
-		if i > 0 && req.OldestFirst {
-			index = 0
-		} else if i > 0 {
-			index = reader.Head().Size - 1
+		all = append(all, stretch{reader, 0, reader.Head().Size})
+	}
+	if i := req.Filter.Index; i != nil {
+		all[0].from, all[0].to = min(*i, all[0].to), min(*i+1, all[0].to)
+	}
+	if req.PageToken != "" {
+		var ok bool
+		if all, ok = resume(all, ids, req); !ok {
+			return nil, malformed("the page token is not one of this query's")
 		}
-		if index, err = match.skip(ctx, reader, index, req.OldestFirst); err != nil {
-			return page, err
+	}
+	if !req.OldestFirst {
+		slices.Reverse(all)
+	}
+	return all, nil
+}
+
+// resume cuts off what a query has walked already, and what was not there yet when it began.
+func resume(all []stretch, ids []string, req EntriesRequest) ([]stretch, bool) {
+	c, ok := parseCursor(req.PageToken)
+	at, end := slices.Index(ids, c.log), slices.Index(ids, c.end)
+	switch {
+	case !ok || at < 0 || end < 0:
+		return nil, false
+	case req.OldestFirst:
+		all[at].from = max(all[at].from, c.index)
+		all[end].to = min(all[end].to, c.size)
+		return all[at : max(at, end)+1], true
+	default:
+		all[at].to = min(all[at].to, c.index+1)
+		return all[:at+1], true
+	}
+}
+
+// scan walks until the page is full, the query is at its end, or it has looked at enough.
+func scan(ctx context.Context, req EntriesRequest, stretches []stretch) (EntriesPage, error) {
+	var page EntriesPage
+	match, seen := newMatcher(req.Filter), 0
+	for i, s := range stretches {
+		walk := s.Reverse
+		if req.OldestFirst {
+			walk = s.Entries
 		}
-		for stored, err := range entriesFrom(ctx, reader, index, req) {
+		if req.OldestFirst && (i > 0 || req.PageToken == "") {
+			var err error
+			if s.from, err = match.skip(ctx, s); err != nil {
+				return page, err
+			}
+		}
+		for stored, err := range walk(ctx, s.from, s.to) {
 			if err != nil {
 				return page, err
 			}
 			if len(page.Entries) == req.Limit || seen == scanLimit {
-				page.NextPageToken = cursor{id, stored.Index}.token()
+				end := stretches[len(stretches)-1]
+				page.NextPageToken = cursor{s.Origin().Log, stored.Index, end.Origin().Log, end.to}.token()
 				return page, nil
 			}
 			seen++
@@ -190,25 +197,11 @@ func (l *Log) scan(ctx context.Context, req EntriesRequest, from cursor) (Entrie
 				return page, nil
 			}
 			if matches {
-				page.Entries = append(page.Entries, StoredEntry{Origin: reader.Origin().String(), Index: stored.Index, Line: bytes.Clone(stored.Line)})
+				page.Entries = append(page.Entries, StoredEntry{Origin: s.Origin().String(), Index: stored.Index, Line: bytes.Clone(stored.Line)})
 			}
 		}
 	}
 	return page, nil
-}
-
-// entriesFrom yields the entries of one log from index on, in the query's order.
-func entriesFrom(ctx context.Context, reader *audit.Reader, index int64, req EntriesRequest) iter.Seq2[audit.Stored, error] {
-	switch size := reader.Head().Size; {
-	case req.Filter.Index != nil && index >= size:
-		return func(func(audit.Stored, error) bool) {}
-	case req.Filter.Index != nil:
-		return reader.Entries(ctx, index, index+1)
-	case req.OldestFirst:
-		return reader.Entries(ctx, min(index, size), size)
-	default:
-		return reader.Reverse(ctx, 0, min(index+1, size))
-	}
 }
 
 // matcher is a filter made ready: most lines are told apart by their bytes and not parsed.
@@ -249,26 +242,22 @@ func (m *matcher) entry(line []byte) (bool, bool, error) {
 	return matches, e.Time.Before(f.Since.Add(-timeSlack)), nil
 }
 
-// skip is where, walking forward, entries can begin to be young enough: time in the log does not run backwards.
-func (m *matcher) skip(ctx context.Context, reader *audit.Reader, index int64, forward bool) (int64, error) {
-	if !forward || m.filter.Since.IsZero() || m.filter.Index != nil {
-		return index, nil
+// skip is where, walking forward, entries begin to be young enough: time in the log does not run backwards.
+func (m *matcher) skip(ctx context.Context, s stretch) (int64, error) {
+	if m.filter.Since.IsZero() {
+		return s.from, nil
 	}
 	var failed error
-	size := reader.Head().Size
-	found := sort.Search(int(max(0, size-index)), func(i int) bool {
-		for stored, err := range reader.Entries(ctx, index+int64(i), index+int64(i)+1) {
-			if err != nil {
-				failed = err
-				return true
+	found := sort.Search(int(max(0, s.to-s.from)), func(i int) bool {
+		for stored, err := range s.Entries(ctx, s.from+int64(i), s.from+int64(i)+1) {
+			old := false
+			if err == nil {
+				_, old, err = m.entry(stored.Line)
 			}
-			_, old, err := m.entry(stored.Line)
-			if err != nil {
-				failed = err
-			}
+			failed = errors.Join(failed, err)
 			return !old
 		}
 		return true
 	})
-	return index + int64(found), failed
+	return s.from + int64(found), failed
 }

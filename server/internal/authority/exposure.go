@@ -32,7 +32,7 @@ type LogExposure struct {
 	Origin string
 	// Unreachable says why it could not be asked; empty when it was.
 	Unreachable string
-	// Tokens is how many live, LastExpires when the last of them dies.
+	// Tokens is how many that live were given out, LastExpires when the last of them dies.
 	Tokens      int64
 	LastExpires time.Time
 	// Holders are by id.
@@ -82,7 +82,7 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 	found := LogExposure{Origin: reader.Origin().String()}
 	oldest := now.Add(-life - timeSlack)
 	name := []byte(`"` + key + `"`)
-	withheld := make(map[auditlog.Sum]bool)
+	withheld := make(map[delivery]int)
 	holders := make(map[string]*Holder)
 	seen := 0
 	for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
@@ -103,20 +103,25 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 		if e.Time.Before(oldest) {
 			return found.with(holders), true
 		}
-		if e.Token == nil || e.Key != key || version != 0 && e.Version != version {
+		if e.Token == nil || e.Principal == nil || e.Key != key || version != 0 && e.Version != version {
 			continue
 		}
-		if e.Outcome == auditlog.Withheld {
-			withheld[e.Token.SHA256] = true
-		}
+		d := deliveryOf(e)
 		expires := time.Unix(e.Token.Expires, 0).UTC()
-		if e.Outcome != auditlog.Allowed || withheld[e.Token.SHA256] || !expires.After(now) || e.Principal == nil {
+		switch {
+		case e.Outcome == auditlog.Withheld:
+			withheld[d]++
+			continue
+		case e.Outcome != auditlog.Allowed, !expires.After(now):
+			continue
+		case withheld[d] > 0:
+			withheld[d]--
 			continue
 		}
-		h, ok := holders[e.Principal.ID]
+		h, ok := holders[d.principal]
 		if !ok {
-			h = &Holder{Kind: e.Principal.Kind, ID: e.Principal.ID}
-			holders[e.Principal.ID] = h
+			h = &Holder{Kind: e.Principal.Kind, ID: d.principal}
+			holders[d.principal] = h
 		}
 		h.Tokens++
 		if expires.After(h.LastExpires) {
@@ -124,6 +129,17 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 		}
 	}
 	return found.with(holders), false
+}
+
+// delivery is a token that one call was given. The token alone does not name it: signatures are deterministic, so two
+// calls of the same second can be given the same.
+type delivery struct {
+	id, principal string
+	token         auditlog.Sum
+}
+
+func deliveryOf(e *auditlog.Entry) delivery {
+	return delivery{e.ID, e.Principal.ID, e.Token.SHA256}
 }
 
 // with adds the holders, by id, and their sums.

@@ -165,10 +165,10 @@ func checkReplay(t testing.TB, entries []*auditlog.Entry, snap *store.Snapshot) 
 func checkTokens(t testing.TB, entries []*auditlog.Entry, released []Minted) {
 	t.Helper()
 	out := map[auditlog.Sum]*auditlog.Entry{}
-	withheld := map[auditlog.Sum]bool{}
+	withheld := map[delivery]bool{}
 	for _, e := range entries {
 		if e.Token != nil && e.Outcome == auditlog.Withheld {
-			withheld[e.Token.SHA256] = true
+			withheld[deliveryOf(e)] = true
 		}
 	}
 	revoked := map[string]bool{} // key, or key and fingerprint
@@ -183,7 +183,7 @@ func checkTokens(t testing.TB, entries []*auditlog.Entry, released []Minted) {
 			}
 			revoked[e.Fingerprint] = true
 		}
-		if e.Token == nil || e.Outcome != auditlog.Allowed || withheld[e.Token.SHA256] {
+		if e.Token == nil || e.Outcome != auditlog.Allowed || withheld[deliveryOf(e)] {
 			continue
 		}
 		if revoked[e.Fingerprint] {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,19 +83,25 @@ func (l *ledger) clock() error {
 // refuse records why a call comes to nothing, or counts it when its caller has had a minute's worth of such entries,
 // and returns the error. A caller who hangs up does not undo the record.
 func (l *ledger) refuse(ctx context.Context, e *auditlog.Entry, err error) error {
-	var why string
-	e.Outcome, why = recorded(err)
-	e.Reason = why
-	var who auditlog.Principal
+	e.Outcome, e.Reason = recorded(err)
+	what := refusal{action: e.Action, reason: e.Reason}
 	if e.Principal != nil {
-		who = *e.Principal
+		what.kind, what.principal = e.Principal.Kind, e.Principal.ID
 	}
-	if l.tally.admit(who.ID) {
-		if _, failed := l.record(context.WithoutCancel(ctx), e, audit.AppendOptions{}); failed == nil {
-			return err
-		}
+	if !l.tally.admit(what.principal) {
+		l.tally.count(what, 1)
+		return err
 	}
-	l.tally.count(refusal{kind: who.Kind, principal: who.ID, action: e.Action, reason: why}, 1)
+	ctx = context.WithoutCancel(ctx)
+	_, failed := l.record(ctx, e, audit.AppendOptions{})
+	if errors.Is(failed, ErrMalformed) { // what the caller wrote must not be written down, but that it did must
+		code, _, _ := strings.Cut(e.Reason, ":")
+		bare := auditlog.Entry{ID: e.ID, Action: e.Action, Outcome: e.Outcome, Principal: e.Principal, Peer: e.Peer, Grant: e.Grant, Policy: e.Policy, Reason: code}
+		_, failed = l.record(ctx, &bare, audit.AppendOptions{})
+	}
+	if failed != nil {
+		l.tally.count(what, 1)
+	}
 	return err
 }
 
@@ -130,7 +137,7 @@ func (l *ledger) sum(ctx context.Context, what refusal, n int64) error {
 	}
 	_, err := l.record(ctx, &e, audit.AppendOptions{})
 	if errors.Is(err, ErrMalformed) {
-		e.Principal, e.Peer = nil, ""
+		e.Principal, e.Peer, e.Reason = nil, "", ""
 		_, err = l.record(ctx, &e, audit.AppendOptions{})
 	}
 	return err

@@ -1,0 +1,183 @@
+package authority
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/server/policy"
+)
+
+// naiveExposure reads every entry of every log and keeps what is alive.
+func (v *vault) naiveExposure(key string, version int) []Holder {
+	now := v.clock.Now()
+	alive := map[delivery][]*auditlog.Entry{}
+	for _, e := range v.entries() {
+		switch {
+		case e.Token == nil || e.Key != key || version != 0 && e.Version != version:
+		case e.Outcome == auditlog.Withheld:
+			alive[deliveryOf(e)] = nil // every call has its own id
+		case e.Outcome == auditlog.Allowed && time.Unix(e.Token.Expires, 0).After(now):
+			alive[deliveryOf(e)] = append(alive[deliveryOf(e)], e)
+		}
+	}
+	holders := map[string]Holder{}
+	for _, e := range slices.Concat(slices.Collect(maps.Values(alive))...) {
+		h := holders[e.Principal.ID]
+		h.Kind, h.ID = e.Principal.Kind, e.Principal.ID
+		h.Tokens++
+		if expires := time.Unix(e.Token.Expires, 0).UTC(); expires.After(h.LastExpires) {
+			h.LastExpires = expires
+		}
+		holders[e.Principal.ID] = h
+	}
+	var all []Holder
+	for _, h := range holders {
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(a, b Holder) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
+// TestExposure compares the exposure receipt with a naive reading of all logs, over random lives.
+func TestExposure(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 3))
+			v := newVault(t)
+			v.importKey("asc")
+			v.importKey("asc")
+			v.importKey("other")
+			doc := strings.Replace(basicPolicy, "grants:", "  elsewhere: {key: other, app_store_connect: {}, ttl: 19m}\ngrants:", 1)
+			v.apply(strings.Replace(doc, "mint: [release, builds]", "mint: [release, builds, elsewhere]", 1))
+			for range 400 {
+				p := principal(fmt.Sprintf("spiffe://signet.test/ci/%d", r.IntN(5)))
+				profile := []policy.ProfileName{"release", "builds", "elsewhere"}[r.IntN(3)]
+				_, err := v.Tokens.Mint(t.Context(), p, MintRequest{Request: v.request(), Profile: profile, TTL: time.Duration(1+r.IntN(10)) * time.Minute})
+				check(t, err)
+				switch r.IntN(40) {
+				case 0:
+					v.clock.Advance(time.Duration(r.IntN(240)) * time.Second)
+				case 1:
+					check(t, v.activate("asc", 1+r.IntN(2)))
+				case 2:
+					v.withheldMint()
+				case 3:
+					_, err := v.show(v.forge(v.core.log.Head().Size + 1))
+					wantReason(t, err, ErrPrecondition, ReasonGap)
+					v.acknowledge(v.openGaps()[0].ID)
+				}
+			}
+			version := r.IntN(3)
+			now := v.clock.Now()
+			exposure, err := v.revoke("asc", version)
+			check(t, err)
+			want := v.naiveExposure("asc", version)
+			var got []Holder
+			var tokens int64
+			byID := map[string]Holder{}
+			for _, log := range exposure.Logs {
+				if log.Unreachable != "" {
+					t.Errorf("log %s: %s", log.Origin, log.Unreachable)
+				}
+				tokens += log.Tokens
+				for _, h := range log.Holders {
+					sum := byID[h.ID]
+					sum.ID, sum.Kind, sum.Tokens = h.ID, h.Kind, sum.Tokens+h.Tokens
+					if h.LastExpires.After(sum.LastExpires) {
+						sum.LastExpires = h.LastExpires
+					}
+					byID[h.ID] = sum
+				}
+				if log.LastExpires.After(exposure.UpperBound) {
+					t.Errorf("a token lives until %v, beyond the bound %v", log.LastExpires, exposure.UpperBound)
+				}
+			}
+			for _, h := range byID {
+				got = append(got, h)
+				tokens -= h.Tokens
+			}
+			slices.SortFunc(got, func(a, b Holder) int { return cmp.Compare(a.ID, b.ID) })
+			if diff := gocmp.Diff(want, got); diff != "" || tokens != 0 {
+				t.Errorf("holders (-naive +receipt), %d off:\n%s", tokens, diff)
+			}
+			if exposure.UpperBound != now.Add(15*time.Minute) {
+				t.Errorf("the bound is %v after now", exposure.UpperBound.Sub(now))
+			}
+			for _, v := range v.mustKey("asc").Versions {
+				if named := strings.Contains(exposure.RemainingStep, v.KeyID); named != (version == 0 || version == v.Number) {
+					t.Errorf("the remaining step is %q", exposure.RemainingStep)
+				}
+			}
+		})
+	}
+}
+
+func (v *vault) mustKey(name string) Key {
+	v.t.Helper()
+	key, err := v.Keys.Get(v.t.Context(), principal(operatorID), KeyRequest{Name: policy.KeyName(name)})
+	check(v.t, err)
+	return key
+}
+
+// withheldMint is a mint of "release" that is withheld because the key is off for a moment.
+func (v *vault) withheldMint() {
+	v.t.Helper()
+	_, err := v.core.answer(v.t.Context(), principal(callerID), ask{id: v.request().ID, want: policy.Request{Action: policy.TokenMint, Profile: "release"}}, func(call *call) error {
+		token, err := v.Tokens.sign(v.t.Context(), call)
+		check(v.t, err)
+		describe(&call.entry, call.state, Minted{Token: token, Key: call.decision.Key(), Version: call.decision.Version()})
+		return v.disable("asc")
+	})
+	wantReason(v.t, err, ErrUnavailable, ReasonWithheld)
+	check(v.t, v.enable("asc"))
+}
+
+// TestExposureBound follows the longest lifetime through revisions of the policy: what was allowed lately counts, what
+// was replaced longer ago than any token lives does not, and a key without a profile has no tokens.
+func TestExposureBound(t *testing.T) {
+	with := func(ttl string) string {
+		return strings.ReplaceAll(strings.ReplaceAll(basicPolicy, "15m", ttl), "10m", ttl)
+	}
+	v := newVault(t)
+	v.importKey("asc")
+	v.importKey("unused")
+	bound := func() time.Duration {
+		t.Helper()
+		exposure, err := v.revoke("asc", 0)
+		check(t, err)
+		return exposure.UpperBound.Sub(v.clock.Now())
+	}
+	v.apply(with("19m"))
+	v.apply(with("5m"))
+	if got := bound(); got != 19*time.Minute {
+		t.Errorf("just after a change the bound is %v", got)
+	}
+	v.clock.Advance(10 * time.Minute)
+	v.apply(with("2m"))
+	if got := bound(); got != 19*time.Minute {
+		t.Errorf("ten minutes later the bound is %v", got)
+	}
+	v.clock.Advance(15 * time.Minute)
+	if got := bound(); got != 5*time.Minute {
+		t.Errorf("when the longest is dead the bound is %v", got)
+	}
+	v.clock.Advance(15 * time.Minute)
+	if got := bound(); got != 2*time.Minute {
+		t.Errorf("at last the bound is %v", got)
+	}
+	exposure, err := v.revoke("unused", 0)
+	check(t, err)
+	if !exposure.UpperBound.Equal(v.clock.Now()) {
+		t.Errorf("a key without a profile has the bound %v", exposure.UpperBound)
+	}
+}
