@@ -43,23 +43,20 @@ var codeOf = []struct {
 	{authority.ErrUnavailable, codes.Unavailable},
 }
 
-// badRequest is a request that breaks the protocol's rules.
-type badRequest struct {
-	violations []*errdetails.BadRequest_FieldViolation
-}
+// badRequest is a request that breaks the protocol's rules: in one field, or as a whole when field is empty.
+type badRequest struct{ field, problem string }
 
-// Error is the first violation.
+// Error says where and what.
 func (b *badRequest) Error() string {
-	v := b.violations[0]
-	if v.GetField() == "" {
-		return v.GetDescription()
+	if b.field == "" {
+		return b.problem
 	}
-	return v.GetField() + ": " + v.GetDescription()
+	return b.field + ": " + b.problem
 }
 
-// malformed is a badRequest of one field; of the whole request when field is empty. The text never repeats a value.
+// malformed is a badRequest. The text never repeats a value.
 func malformed(field, format string, args ...any) error {
-	return &badRequest{[]*errdetails.BadRequest_FieldViolation{{Field: field, Description: fmt.Sprintf(format, args...)}}}
+	return &badRequest{field, fmt.Sprintf(format, args...)}
 }
 
 // transportError is gRPC's own failure to receive a request; it has been answered already.
@@ -86,11 +83,14 @@ func (s *Server) publicError(ctx context.Context, c *call, err error) error {
 	case errors.As(err, &failure):
 		return answer(c, codes.Unauthenticated, reasonUnauthenticated, "a valid client certificate is required")
 	case errors.As(err, &bad):
-		return answer(c, codes.InvalidArgument, authority.ReasonMalformed, bad.Error(), &errdetails.BadRequest{FieldViolations: bounded(bad.violations)})
+		violation := &errdetails.BadRequest_FieldViolation{Field: bad.field, Description: bad.problem}
+		return answer(c, codes.InvalidArgument, authority.ReasonMalformed, bad.Error(),
+			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{violation}})
 	case errors.As(err, &refused):
 		for _, row := range codeOf {
 			if errors.Is(refused, row.kind) {
-				if row.code == codes.Unavailable {
+				if row.code == codes.Unavailable && !s.stopped.Load() {
+					// What stops everybody is logged once, by watchHealth; this stopped one call.
 					s.logger.WarnContext(ctx, "a call failed", slog.String("method", c.method), slog.String("request", c.id),
 						slog.String("reason", string(refused.Reason)), slog.Any("cause", errors.Unwrap(refused)))
 				}

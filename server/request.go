@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"buf.build/go/protovalidate"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
@@ -58,7 +57,9 @@ func newValidator(services map[string]grpc.ServiceInfo) (protovalidate.Validator
 			requests = append(requests, service.Methods().Get(i).Input())
 		}
 	}
-	v, err := protovalidate.New(protovalidate.WithMessageDescriptors(requests...), protovalidate.WithDisableLazy())
+	v, err := protovalidate.New(protovalidate.WithMessageDescriptors(requests...), protovalidate.WithDisableLazy(),
+		// One violation is enough: a request may have a million.
+		protovalidate.WithFailFast())
 	if err != nil {
 		return nil, fmt.Errorf("compiling the rules for requests: %w", err)
 	}
@@ -86,15 +87,9 @@ func (s *Server) checkRequest(request any) error {
 	if !errors.As(err, &invalid) {
 		return fmt.Errorf("validating a %s: %w", r.Descriptor().FullName(), err)
 	}
-	bad := &badRequest{}
-	for _, v := range invalid.Violations {
-		// The message says the rule, never the value.
-		bad.violations = append(bad.violations, &errdetails.BadRequest_FieldViolation{
-			Field:       protovalidate.FieldPathString(v.Proto.GetField()),
-			Description: v.Proto.GetMessage(),
-		})
-	}
-	return bad
+	first := invalid.Violations[0].Proto
+	// The message says the rule, never the value.
+	return malformed(protovalidate.FieldPathString(first.GetField()), "%s", first.GetMessage())
 }
 
 // checkFields refuses unknown fields, which would be asked for and not done, and text that looks like a private key,

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -43,6 +44,7 @@ type Server struct {
 	health    *health.Server
 	validator protovalidate.Validator
 	backend   store.Backend
+	stopped   atomic.Bool // minting has, as of the last look, and the log says so
 
 	background context.Context // ends when Shutdown begins
 	stop       context.CancelFunc
@@ -92,7 +94,9 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 
 	s.background, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	s.updateHealth()
+	if why := s.updateHealth(); why != "" {
+		s.logger.ErrorContext(ctx, "serving, but not minting", slog.String("reason", why))
+	}
 	s.running.Go(s.watchHealth)
 	s.running.Go(func() { s.auth.Watch(s.background, s.limits.ReloadInterval) })
 	return s, nil
