@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -172,7 +171,6 @@ func (u unUnknown) Error() string { return u.err.Error() }
 type unsettled struct {
 	tx       string    // its commit id
 	next     *Snapshot // what it would have led to
-	empty    []string  // ids of the empty commits tried since
 	happened bool      // what was found out
 }
 
@@ -232,27 +230,20 @@ func (s *Store) trySettle(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	last := found.LastCommit(s.cfg.Node)
-	if last == u.tx || slices.Contains(u.empty, last) {
-		if err := s.adopt(found); err != nil {
-			return false, err
-		}
-		u.happened = last == u.tx
-		return true, nil
-	}
 	if err := s.adopt(found); err != nil {
 		return false, err
 	}
-	// The log head stays the root's: u's has the intent in it of a change that is not going to happen, and by
-	// that head the core would take it for made.
+	if found.LastCommit(s.cfg.Node) == u.tx {
+		u.happened = true
+		return true, nil
+	}
 	empty := newTx(found, s.cfg.Node, s.cfg.Now)
 	next, change, err := empty.build()
 	if err != nil {
 		return false, err
 	}
-	u.empty = append(u.empty, empty.id)
 	if err := s.cfg.Backend.Swap(ctx, change); err != nil {
-		return false, err // look again: it may have happened, or the other one
+		return false, err // look again: perhaps the other one has happened
 	}
 	return true, s.adopt(next)
 }

@@ -181,6 +181,51 @@ func runStep(t *testing.T, s *store.Store, f *storetest.Faulty, m *storetest.Mem
 	return nil, nil
 }
 
+// TestSettlingFails fails the write and, in every way, the ones that settle it.
+func TestSettlingFails(t *testing.T) {
+	unknown := []storetest.Fate{storetest.UnknownLost, storetest.UnknownPersisted, storetest.UnknownLate}
+	for _, first := range unknown {
+		for _, second := range append(unknown, storetest.Refused) {
+			for _, third := range append(unknown, storetest.Fine) {
+				t.Run(fmt.Sprintf("%s, then %s, then %s", first, second, third), func(t *testing.T) {
+					m, kek := storetest.Memory(), storetest.KEK()
+					f := storetest.NewFaulty(m, nil)
+					s, err := store.Create(t.Context(), config(f, kek), nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { closeStore(t, s) })
+					f.Plan(func(c storetest.Call) storetest.Fate {
+						if c.Write >= 1 && c.Write <= 3 {
+							return []storetest.Fate{first, second, third}[c.Write-1]
+						}
+						return storetest.Fine
+					})
+					tx := s.Begin()
+					addKey(t, tx, "k")
+					_, err = s.Commit(t.Context(), tx, head(1))
+					if errors.Is(err, store.ErrUnknown) {
+						t.Fatalf("three faults left it unknown: %v", err)
+					}
+					if err := s.Settle(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					// Whatever is still on its way arrives now, and changes nothing.
+					f.Plan(nil)
+					commit(t, s, nil)
+					snap := storetest.CheckInvariants(t, config(m, kek))
+					if _, ok := snap.Key("k"); ok != (err == nil) {
+						t.Errorf("Commit said %v, and the key is there: %v", err, ok)
+					}
+					if snap.RootID() != s.Snapshot().RootID() {
+						t.Error("the snapshot is not what is there")
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestUnsettled has a Backend that stays silent after an unknown outcome: the
 // caller is told, nothing is committed until it is settled, and then the truth
 // is found, whichever it is.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/p8signet/signet/store"
@@ -80,6 +81,43 @@ func TestLaw6Root(t *testing.T) {
 	old := openVault(t, cfg)
 	if old.Snapshot().RootID().Revision >= s.Snapshot().RootID().Revision {
 		t.Error("yesterday's root does not say that it is older")
+	}
+}
+
+// TestParseRoot: what is not written as we write it is not read, before any MAC.
+func TestParseRoot(t *testing.T) {
+	_, b, _ := newVault(t, func(tx *store.Tx) error { addKey(t, tx, "a"); return tx.SetLogHead(head(7)) })
+	good := string(medium{b, t}.root())
+	if _, err := store.ParseRoot([]byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, old, new string }{
+		{"a name twice", `"policy":0`, `"policy":0,"policy":0`},
+		{"a name in capitals", `"policy"`, `"Policy"`},
+		{"a name that is unknown", `"policy":0`, `"policy":0,"more":1`},
+		{"a name that is missing", `"policy":0,`, ``},
+		{"a space", `"policy":0`, `"policy": 0`},
+		{"a negative policy", `"policy":0`, `"policy":-1`},
+		{"a later format", `"v":1`, `"v":2`},
+		{"members", `"members":[]`, `"members":[{}]`},
+		{"no members", `"members":[]`, `"members":null`},
+		{"revision 0", `"revision":1`, `"revision":0`},
+		{"a revision that cannot grow", `"revision":1`, `"revision":18446744073709551615`},
+		{"a shard more", `"shards":[`, `"shards":["",`},
+		{"a shard that is none", `"shards":[`, `"shards":["x",`},
+		{"a log of another name", `"log":"log1"`, `"log":"log 1"`},
+		{"a log of negative size", `"size":7`, `"size":-7`},
+		{"a MAC in capitals", "\nmac ", "\nmac A"},
+		{"no MAC", "\nmac ", "\n"},
+		{"another line", "\nmac ", "\n\nmac "},
+	} {
+		bad := strings.Replace(good, tc.old, tc.new, 1)
+		if bad == good {
+			t.Fatalf("%s: %q is not in the root", tc.name, tc.old)
+		}
+		if _, err := store.ParseRoot([]byte(bad)); !errors.Is(err, store.ErrDamaged) {
+			t.Errorf("%s: %v, want ErrDamaged", tc.name, err)
+		}
 	}
 }
 

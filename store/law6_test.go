@@ -292,6 +292,27 @@ func TestLaw6Relinked(t *testing.T) {
 	}
 }
 
+// TestLaw6Fork takes a record of the same name and the same revision from another
+// history of the vault: what it is sealed for does not tell it apart, only its
+// hash does.
+func TestLaw6Fork(t *testing.T) {
+	s, b, cfg := newVault(t, func(tx *store.Tx) error { addKey(t, tx, "k"); return nil })
+	fork := b.Clone()
+	forked := cfg
+	forked.Backend = fork
+	f := openVault(t, forked)
+	update(t, f, "k", func(k store.Key) (store.Key, error) { return k.Disable().Enable(), nil })
+	update(t, s, "k", revoke(0))
+	mine, theirs := medium{b, t}, medium{fork, t}
+	if mine.entry("key/k").Version != theirs.entry("key/k").Version {
+		t.Fatal("the two are not of the same revision, so this tests nothing")
+	}
+	b.SetBlob(mine.entry("key/k").Ref, theirs.blob(theirs.entry("key/k").Ref))
+	s = openVault(t, cfg)
+	wantError(t, s.Snapshot().Damaged("k"), store.ErrDamaged)
+	wantError(t, sign(t, s, "k", 1), store.ErrDamaged)
+}
+
 // TestLaw6Disagree has records that open and do not agree with each other, as
 // only a mistake of ours could leave them: they are refused all the same.
 func TestLaw6Disagree(t *testing.T) {

@@ -266,12 +266,18 @@ func TestRecipientNote(t *testing.T) {
 		}
 		return m
 	}
+	text, _, _ := bytes.Cut(msg, []byte("\n\n"))
+	more, err := note.Sign(&note.Note{Text: string(text) + "\n\nand more\n"}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name string
 		msg  []byte
 		v    note.Verifier
 		want error
 	}{
+		{"more text than we write", more, verifier, sealed.ErrMalformed},
 		{"another log's key", msg, otherVerifier, sealed.ErrSignature},
 		{"an expiry edited", replace("2026-10-01", "2027-10-01"), verifier, sealed.ErrSignature},
 		{"an expiry edited, and nobody's key known", replace("2026-10-01", "2027-10-01"), nil, sealed.ErrSignature},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -223,12 +224,20 @@ func failedSyncChild(t *testing.T, task, dir string) {
 	}
 	path := filepath.Join(dir, "store.db")
 	s, b := vault(t, dir)
+	// A new file is synced before it gets its name, and the directory after.
+	order := []string{"fsync store.db.new", "fsync " + filepath.Base(dir)}
+	// The last one is that of the reserve.
+	trace := gate.traced()
+	if n := len(trace); n < 3 || !slices.Equal(trace[n-3:n-1], order) {
+		t.Errorf("syncs of a creation: %q, want %q at the end", trace, order)
+	}
 	if err := put(s, "before"); err != nil {
 		t.Fatal(err)
 	}
 	old := stat(t, path)
 	switch task {
 	case "first", "second":
+		gate.traced()
 		gate.failNth(map[string]int{"first": 1, "second": 2}[task])
 		err := put(s, "doc")
 		if gate.failed() != 1 {
@@ -242,6 +251,16 @@ func failedSyncChild(t *testing.T, task, dir string) {
 		}
 		if os.SameFile(old, stat(t, path)) {
 			t.Error("the file was not copied")
+		}
+		// The copy is synced before it takes its place, and the directory after,
+		// both before anything is written to it.
+		// (The kernel calls a new store by the name it was made under.)
+		want := []string{"fdatasync store.db.new", "fsync store.db.new", "fsync " + filepath.Base(dir)}
+		if task == "second" {
+			want = slices.Insert(want, 0, want[0])
+		}
+		if got := gate.traced(); len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+			t.Errorf("syncs: %q, want first %q", got, want)
 		}
 		wantDocument(t, s, "doc", task == "second")
 		if err := put(s, "next"); err != nil {

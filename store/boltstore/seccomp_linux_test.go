@@ -3,7 +3,10 @@ package boltstore_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -19,6 +22,16 @@ type gate struct {
 	all   bool // every sync fails
 	after bool // once the nth has failed, all do
 	count int
+	trace []string // what was synced: the call, and the file by its name then
+}
+
+// traced returns what was synced since it was asked last.
+func (g *gate) traced() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.trace
+	g.trace = nil
+	return t
 }
 
 func (g *gate) failNth(n int) {
@@ -45,9 +58,18 @@ func (g *gate) failed() int {
 	return g.count
 }
 
-func (g *gate) fails(nr int32) bool {
+func (g *gate) fails(nr int32, fd uint64) bool {
+	name, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
+	if err != nil {
+		name = err.Error()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	call := "fsync "
+	if nr == unix.SYS_FDATASYNC {
+		call = "fdatasync "
+	}
+	g.trace = append(g.trace, call+strings.TrimSuffix(filepath.Base(name), " (deleted)"))
 	if nr == unix.SYS_FDATASYNC && g.nth > 0 {
 		if g.nth--; g.nth == 0 {
 			g.count++
@@ -112,7 +134,7 @@ func (g *gate) serve(fd uintptr) {
 			panic(fmt.Sprint("seccomp: receiving: ", errno))
 		}
 		resp := seccompResp{id: req.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-		if g.fails(req.nr) {
+		if g.fails(req.nr, req.args[0]) {
 			resp = seccompResp{id: req.id, err: -int32(syscall.EIO)}
 		}
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&resp))); errno != 0 && !errors.Is(errno, unix.ENOENT) {
