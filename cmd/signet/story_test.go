@@ -8,9 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -60,7 +63,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": cmdCode, "p8": cmdP8, "jwt": cmdJWT, "ready": cmdReady, "recipient": cmdRecipient, "flip": cmdFlip, "cut": cmdCut, "field": cmdField, "modes": cmdModes,
+			"code": cmdCode, "p8": cmdP8, "jwt": cmdJWT, "ready": cmdReady, "recipient": cmdRecipient, "flip": cmdFlip, "cut": cmdCut, "field": cmdField, "modes": cmdModes, "der": cmdDER,
 		},
 	})
 }
@@ -160,6 +163,24 @@ func cmdJWT(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		fmt.Fprintf(ts.Stdout(), "%s\n", out)
 	}
+}
+
+// cmdDER takes a token apart for openssl: what was signed, and the signature as DER: der TOKEN-FILE SIGNED-FILE SIGNATURE-FILE
+func cmdDER(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: der TOKEN-FILE SIGNED-FILE SIGNATURE-FILE")
+	}
+	text := strings.TrimSpace(ts.ReadFile(args[0]))
+	at := strings.LastIndexByte(text, '.')
+	raw, err := base64.RawURLEncoding.DecodeString(text[at+1:])
+	ts.Check(err)
+	if len(raw) != 64 {
+		ts.Fatalf("the signature has %d bytes", len(raw))
+	}
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])})
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text[:at]), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), der, 0o600))
 }
 
 var listenLine = regexp.MustCompile(`(?m)^listen: "?([^"\n]+)"?$`)

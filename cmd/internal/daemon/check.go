@@ -60,7 +60,9 @@ func (p *program) warnCertificate(conf *config) {
 		return
 	}
 	if left := leaf.NotAfter.Sub(p.Now()); left < 30*24*time.Hour {
-		fmt.Fprintf(p.Stderr, "signetd: the server's certificate ends %s\n", leaf.NotAfter.UTC().Format(time.RFC3339))
+		fmt.Fprintf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n"+
+			"  put another in place of %s and its key, of a CA that is in the callers' ca.pem; a running server takes it up by itself\n",
+			leaf.NotAfter.UTC().Format(time.RFC3339), conf.TLS.Certificate)
 	}
 }
 

@@ -47,6 +47,7 @@ nothing until the gap is acknowledged: see signet system status.`,
 func (p *program) run(ctx context.Context, conf *config) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	p.warnCertificate(conf)
 	sc, err := p.open(ctx, conf)
 	if err != nil {
 		return err
