@@ -3,6 +3,8 @@ package server_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -145,4 +147,34 @@ func TestShutdownWhileMinting(t *testing.T) {
 		}
 	}
 	t.Logf("%d tokens received", len(received))
+}
+
+// TestLongEntries: a page ends before it is more than an ordinary client takes.
+func TestLongEntries(t *testing.T) {
+	s := servertest.New(t)
+	s.ImportKey("asc", "app-store-connect")
+	var scope strings.Builder
+	for i := range 25 {
+		fmt.Fprintf(&scope, "      - GET /v1/apps/%d?fields=%s\n", i, strings.Repeat("x", 950))
+	}
+	s.ApplyPolicy("version: 1\nprofiles:\n  wide:\n    key: asc\n    app_store_connect:\n     scope:\n" + scope.String() +
+		"grants:\n  - {id: ci, to: [{mtls: \"" + ci + "\"}], mint: [wide], rate: none}\n")
+	const mints = 150
+	for range mints {
+		if _, err := mint(t.Context(), s.Conn(ci), "wide"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	audit, ask := signetv1.NewAuditServiceClient(s.Operator()), &signetv1.ListEntriesRequest{Filter: &signetv1.EntryFilter{Action: "token.mint"}, PageSize: 5000}
+	found, pages := 0, 0
+	for more := true; more; more = ask.GetPageToken() != "" {
+		page, err := audit.ListEntries(t.Context(), ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, pages, ask.PageToken = found+len(page.GetEntries()), pages+1, page.GetNextPageToken()
+	}
+	if found != mints || pages < 2 {
+		t.Errorf("%d entries on %d pages, want %d on more than one", found, pages, mints)
+	}
 }

@@ -113,8 +113,9 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxHeaderListSize(16 << 10),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionAge:      s.limits.ConnectionAge,
-			MaxConnectionAgeGrace: s.limits.Deadline,
+			// gRPC adds up to a tenth at random, and calls under way may end: both within the limit.
+			MaxConnectionAge:      s.limits.ConnectionAge * 10 / 12,
+			MaxConnectionAgeGrace: min(s.limits.Deadline, s.limits.ConnectionAge/12),
 			Time:                  2 * time.Minute,
 			Timeout:               20 * time.Second,
 		}),

@@ -58,6 +58,8 @@ type EntriesPage struct {
 const (
 	// scanLimit is how many entries one call looks at.
 	scanLimit = 200_000
+	// pageBytes is how many bytes of lines fill a page, whatever was asked for: clients take 4 MiB unless told otherwise.
+	pageBytes = 3 << 20
 	// timeSlack is how far entries may stand before ones that are a little older: callers stamp them while they queue.
 	timeSlack = time.Minute
 )
@@ -167,7 +169,7 @@ func resume(all []stretch, ids []string, req EntriesRequest) ([]stretch, bool) {
 // scan walks until the page is full, the query is at its end, or it has looked at enough.
 func scan(ctx context.Context, req EntriesRequest, stretches []stretch) (EntriesPage, error) {
 	var page EntriesPage
-	match, seen := newMatcher(req.Filter), 0
+	match, seen, size := newMatcher(req.Filter), 0, 0
 	for i, s := range stretches {
 		walk := s.Reverse
 		if req.OldestFirst {
@@ -183,7 +185,7 @@ func scan(ctx context.Context, req EntriesRequest, stretches []stretch) (Entries
 			if err != nil {
 				return page, err
 			}
-			if len(page.Entries) == req.Limit || seen == scanLimit {
+			if len(page.Entries) == req.Limit || seen == scanLimit || size >= pageBytes {
 				end := stretches[len(stretches)-1]
 				page.NextPageToken = cursor{s.Origin().Log, stored.Index, end.Origin().Log, end.to}.token()
 				return page, nil
@@ -197,6 +199,7 @@ func scan(ctx context.Context, req EntriesRequest, stretches []stretch) (Entries
 				return page, nil
 			}
 			if matches {
+				size += len(stored.Line)
 				page.Entries = append(page.Entries, StoredEntry{Origin: s.Origin().String(), Index: stored.Index, Line: bytes.Clone(stored.Line)})
 			}
 		}
