@@ -291,6 +291,70 @@ func TestVerifyAnchors(t *testing.T) {
 	}
 }
 
+// TestVerifyForgedHeader forges a header that is whole in itself but does not go on from the segment before.
+func TestVerifyForgedHeader(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(h *Header)
+		want string
+	}{
+		{"hash", func(h *Header) { h.Previous.SHA256[0]++ }, "0000000000000001.log: from index 0: its SHA-256 is not the one in the header of segment 2"},
+		{"tree", func(h *Header) { h.Tree.nodes[0][0]++ }, "0000000000000002.log:1: from index 3: its header does not go on from the tree of segment 1"},
+		{"size", func(h *Header) { h.Tree = Tree{size: 1, nodes: h.Tree.nodes[:1]} }, "its header does not go on from the tree of segment 1"},
+		{"root", func(h *Header) { h.Root.Revision++ }, "its header names another last root or time than the entries of segment 1"},
+		{"time", func(h *Header) { h.Time = noon }, "its header names another last root or time"},
+		{"origin", func(h *Header) { h.Origin.Log = "log-2" }, "its header is of the log v1/node-a/log-2; this one is v1/node-a/log-1"},
+		{"number", func(h *Header) { h.Segment = 9 }, "its header is that of segment 9"},
+		{"length", func(h *Header) { h.Previous.Length-- }, "0000000000000001.log:6: from index 1: a line without end"},
+		{"longer", func(h *Header) { h.Previous.Length += 5 }, "0000000000000001.log: from index 3: cut: "},
+		{"from nothing", func(h *Header) { h.Previous, h.Tree, h.Root, h.Time = nil, Tree{}, Root{}, time.Time{} }, "complete batches in a segment that no other goes on from"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBuilder(t)
+			b.segment("")
+			b.batch(1)
+			b.batch(2)
+			b.end("")
+			h := Header{Origin: b.origin, Segment: 2, Previous: b.prev, Tree: b.tree.Clone(), Root: b.tail.Root(), Time: b.tail.Time(), Created: noon}
+			tt.edit(&h)
+			line, err := h.AppendJSON(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.number, b.buf = 2, append(line, '\n')
+			b.batch(1)
+			b.end("")
+			b.sign()
+			var all []string
+			for _, d := range verify(t, b.fs, VerifyOptions{}).Damage {
+				all = append(all, d.String())
+			}
+			if got := strings.Join(all, "\n"); !strings.Contains(got, tt.want) {
+				t.Errorf("damage %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestVerifyTornFirst: a crash while the very first segment was begun leaves it behind, without harm.
+func TestVerifyTornFirst(t *testing.T) {
+	b := newBuilder(t)
+	b.number = 1
+	b.fs[SegmentName(1)] = &fstest.MapFile{Data: []byte(`{"header":{"v`)}
+	h := Header{Origin: b.origin, Segment: 2, Created: noon}
+	line, err := h.AppendJSON(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.number, b.buf = 2, append(line, '\n')
+	b.batch(2)
+	b.end("")
+	b.sign()
+	if r := verify(t, b.fs, VerifyOptions{}); len(r.Damage) != 0 || r.Size != 2 || len(r.Evidence) != 1 {
+		t.Errorf("report %+v", r)
+	}
+}
+
 func TestVerifyArchived(t *testing.T) {
 	b := small(t)
 	delete(b.fs, SegmentName(1))

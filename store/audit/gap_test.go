@@ -216,38 +216,70 @@ func TestUnanchoredTail(t *testing.T) {
 	}
 }
 
-// TestHeaderAgainstEntries: a header without entries behind it is not believed about the last root.
+// TestHeaderAgainstEntries: a header without entries behind it is not believed; the segment before must agree.
 func TestHeaderAgainstEntries(t *testing.T) {
-	fsys := storetest.NewFaultFS()
-	l := mustOpen(t, config(fsys))
-	mustAppend(t, l, entry(7), audit.AppendOptions{})
-	mustClose(t, l)
-	h := auditlog.Header{
-		Origin: origin, Segment: 2, Root: auditlog.Root{Lineage: "l1", Revision: 3, Digest: "old"}, Time: entry(7).Time, Created: epoch,
-	}
-	data := fsys.Files(origin.Log)[auditlog.SegmentName(1)].Data
-	scan, err := auditlog.ScanSegment(bytes.NewReader(data), func(_ *auditlog.Header, b *auditlog.Batch) error {
-		for line := range b.Entries() {
-			h.Tree.Append(auditlog.LeafHash(line), nil)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Previous = &auditlog.Previous{Segment: 1, Length: scan.Length, SHA256: scan.SHA256}
-	line, err := h.AppendJSON(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := fsys.Create(segmentPath(2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteAt(append(line, '\n'), 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, gap := reopened(t, fsys, nil); gap == nil || !strings.Contains(gap.What, "another last root") {
-		t.Errorf("gap %v", gap)
+	for _, tt := range []struct {
+		name string
+		edit func(h *auditlog.Header)
+		old  func([]byte) []byte // of the segment before
+		what string
+	}{
+		{name: "as it is"},
+		{name: "root", edit: func(h *auditlog.Header) { h.Root = auditlog.Root{Lineage: "l1", Revision: 3, Digest: "old"} }, what: "another last root or time"},
+		{name: "time", edit: func(h *auditlog.Header) { h.Time = epoch }, what: "another last root or time"},
+		{name: "tree", edit: func(h *auditlog.Header) { h.Tree.Append(auditlog.Hash{}, nil) }, what: "do not make the tree"},
+		{name: "hash", edit: func(h *auditlog.Header) { h.Previous.SHA256[0]++ }, what: "its SHA-256 is not the one in the header of segment 2"},
+		{name: "header before", old: func(b []byte) []byte { b[30] ^= 1; return b }, what: "0000000000000001.log:1: segment line refused: header: "},
+		{name: "entry before", old: func(b []byte) []byte { b[len(b)-300] ^= 1; return b }, what: "its SHA-256 is not the one"},
+		{name: "marker before", old: func(b []byte) []byte { b[len(b)-20] ^= 1; return b }, what: "the tree hash of the marker"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fsys := storetest.NewFaultFS()
+			l := mustOpen(t, config(fsys))
+			mustAppend(t, l, entry(7), audit.AppendOptions{})
+			head := l.Head()
+			mustClose(t, l)
+			h := auditlog.Header{Origin: origin, Segment: 2, Root: *entry(7).Root, Time: entry(7).Time, Created: epoch}
+			data := fsys.Files(origin.Log)[auditlog.SegmentName(1)].Data
+			scan, err := auditlog.ScanSegment(bytes.NewReader(data), func(_ *auditlog.Header, b *auditlog.Batch) error {
+				for line := range b.Entries() {
+					h.Tree.Append(auditlog.LeafHash(line), nil)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.Previous = &auditlog.Previous{Segment: 1, Length: scan.Length, SHA256: scan.SHA256}
+			if tt.edit != nil {
+				tt.edit(&h)
+			}
+			line, err := h.AppendJSON(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := fsys.Create(segmentPath(2))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(append(line, '\n'), 0); err != nil {
+				t.Fatal(err)
+			}
+			if tt.old != nil {
+				if err := fsys.Tamper(segmentPath(1), tt.old); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, gap := reopened(t, fsys, nil)
+			if tt.what == "" {
+				if gap != nil || got != head {
+					t.Errorf("head %+v, gap %v", got, gap)
+				}
+				return
+			}
+			if gap == nil || !strings.Contains(gap.Error(), tt.what) {
+				t.Errorf("gap %v, want %q", gap, tt.what)
+			}
+		})
 	}
 }
