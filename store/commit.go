@@ -47,15 +47,11 @@ func (t *Tx) build() (*Snapshot, Change, error) {
 	}
 	t.index(next)
 
-	key, ok := t.base.keys[body.MACKey]
-	if !ok {
-		return nil, Change{}, ErrClosed
-	}
-	raw, err := marshalRoot(body, key)
+	text, err := marshalRoot(body, t.base.keys)
 	if err != nil {
 		return nil, Change{}, err
 	}
-	next.raw, next.id, change.New = raw, body.id(raw), raw
+	next.raw, next.id, change.New = text.raw, text.id(), text.raw
 	next.seal()
 	return next, change, nil
 }
@@ -237,6 +233,8 @@ func (s *Store) trySettle(ctx context.Context) (bool, error) {
 		u.happened = true
 		return true, nil
 	}
+	// The log head stays the root's: the one that the unknown commit came with has
+	// the intent in it of a change that is not going to happen.
 	empty := newTx(found, s.cfg.Node, s.cfg.Now)
 	next, change, err := empty.build()
 	if err != nil {

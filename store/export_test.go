@@ -4,7 +4,7 @@ package store
 
 // ParseRoot parses a root and returns the references of its shards.
 func ParseRoot(raw []byte) ([]Ref, error) {
-	b, _, _, err := parseRoot(raw)
+	b, err := parseRoot(raw)
 	if err != nil {
 		return nil, err
 	}

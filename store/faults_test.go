@@ -308,8 +308,13 @@ func TestLateCommitCannotHappen(t *testing.T) {
 		t.Fatalf("Commit = %v, want a plain failure", err)
 	}
 	wantError(t, m.Swap(t.Context(), late), store.ErrConflict)
-	if snap := storetest.CheckInvariants(t, config(m, kek)); snap.Len() != 0 {
+	snap := storetest.CheckInvariants(t, config(m, kek))
+	if snap.Len() != 0 {
 		t.Error("the late change has happened")
+	}
+	// The log head of a change that did not happen is not in the root either.
+	if h, _ := snap.LogHead("n1"); h == head(1) {
+		t.Error("the root has the log head of the change that did not happen")
 	}
 }
 

@@ -27,6 +27,9 @@ type Report struct {
 func (s *Store) Fsck(ctx context.Context) (Report, error) {
 	s.commits.Lock()
 	defer s.commits.Unlock()
+	if s.closed.Load() {
+		return Report{}, fmt.Errorf("checking the store: %w", ErrClosed)
+	}
 	raw, err := s.cfg.Backend.Root(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("checking the store: %w", err)

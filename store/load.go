@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/p8signet/signet/proto/sealed"
 	"github.com/p8signet/signet/store/envelope"
 )
 
@@ -23,34 +24,35 @@ type source struct {
 // An error means that nothing of the root may be used. Shards and records that
 // do not open are no error: they are damage, kept in the snapshot.
 func (src source) load(ctx context.Context, raw []byte, prev *Snapshot) (*Snapshot, error) {
-	b, body, mac, err := parseRoot(raw)
+	t, err := parseRoot(raw)
 	if err != nil {
 		return nil, err
 	}
-	if src.vault != "" && b.Vault != src.vault {
-		return nil, fmt.Errorf("%w: it is that of vault %s, and %s is expected", ErrOtherVault, b.Vault, src.vault)
+	if src.vault != "" && t.Vault != src.vault {
+		return nil, fmt.Errorf("%w: it is that of vault %s, and %s is expected", ErrOtherVault, t.Vault, src.vault)
 	}
-	ring, own := keyring(nil), false
-	if prev != nil && sameKeys(prev.root.Keys, b.Keys) {
-		ring = prev.keys
-	} else if ring, err = openKeys(ctx, b, src.keks); err != nil {
+	if prev != nil && sameKeys(prev.root.Keys, t.Keys) {
+		return src.read(ctx, t, prev.keys, prev)
+	}
+	ring, err := openKeys(ctx, t.rootBody, src.keks)
+	if err != nil {
 		return nil, err
-	} else {
-		own = true
 	}
-	s, err := src.read(ctx, raw, b, body, mac, ring, prev)
-	if err != nil && own {
+	s, err := src.read(ctx, t, ring, prev)
+	if err != nil {
 		ring.wipe()
 	}
 	return s, err
 }
 
-func (src source) read(ctx context.Context, raw []byte, b *rootBody, body, mac []byte, ring keyring, prev *Snapshot) (*Snapshot, error) {
-	if err := ring.authenticate(b, body, mac); err != nil {
+// read authenticates a root with the root keys that it names, and reads the state
+// at it.
+func (src source) read(ctx context.Context, t *rootText, keys keyring, prev *Snapshot) (*Snapshot, error) {
+	if err := keys.authenticate(t); err != nil {
 		return nil, err
 	}
-	s := &Snapshot{id: b.id(raw), raw: raw, root: b, keys: ring}
-	r := reader{Backend: src.backend, vault: b.Vault, keys: ring}
+	s := &Snapshot{id: t.id(), raw: t.raw, root: t.rootBody, keys: keys}
+	r := reader{Backend: src.backend, vault: t.Vault, keys: keys}
 	if err := s.readShards(ctx, r, prev); err != nil {
 		return nil, err
 	}
@@ -184,7 +186,7 @@ func (r reader) shard(ctx context.Context, n int, at shardRef, old *shard) (*sha
 		sh.err = damaged(fmt.Sprintf("shard %d of the store", n), err)
 		return sh, nil
 	}
-	sh.keys = make(map[string]keyState, len(sh.entries))
+	sh.keys, sh.recipients = map[string]keyState{}, map[string]recipientState{}
 	for _, e := range sh.entries {
 		if err := r.openEntry(ctx, sh, old, e); err != nil {
 			return nil, err
@@ -193,47 +195,36 @@ func (r reader) shard(ctx context.Context, n int, at shardRef, old *shard) (*sha
 	return sh, nil
 }
 
-// openEntry opens a record of a kind that is kept open and puts it into sh.
+// openEntry opens a record of a kind that is kept open and puts it into sh. What
+// old has of the same record is not opened again.
 func (r reader) openEntry(ctx context.Context, sh, old *shard, e entry) error {
 	rec, _ := parseRecord(e.name)
-	known := false
+	same := false
 	if old != nil {
 		was, ok := find(old.entries, e.name)
-		known = ok && was == e
+		same = ok && was == e
 	}
 	switch rec.kind {
 	case recordKey:
-		st := keyState{}
-		if known {
-			st = old.keys[rec.name]
+		if same && old.keys[rec.name].err == nil {
+			sh.keys[rec.name] = old.keys[rec.name]
+			return nil
 		}
-		if st.key == nil {
-			st.key, st.err = r.key(ctx, rec, e)
+		k, err := r.key(ctx, rec, e)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return err
 		}
-		if st.err != nil && !errors.Is(st.err, ErrDamaged) {
-			return st.err
-		}
-		sh.keys[rec.name] = st
+		sh.keys[rec.name] = keyState{k, err}
 	case recordRecipient:
-		st := recipientState{}
-		if known {
-			st = old.recipients[rec.name]
+		if same && old.recipients[rec.name].err == nil {
+			sh.recipients[rec.name] = old.recipients[rec.name]
+			return nil
 		}
-		if !known || st.err != nil {
-			st = recipientState{}
-			st.err = r.open(ctx, rec, e, func(plain []byte) error {
-				var err error
-				st.recipient, _, err = unmarshalRecipient(rec.name, plain)
-				return err
-			})
+		rcpt, err := r.recipient(ctx, rec, e)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return err
 		}
-		if st.err != nil && !errors.Is(st.err, ErrDamaged) {
-			return st.err
-		}
-		if sh.recipients == nil {
-			sh.recipients = map[string]recipientState{}
-		}
-		sh.recipients[rec.name] = st
+		sh.recipients[rec.name] = recipientState{rcpt, err}
 	case recordSecret, recordPolicy, recordSystem, recordDocument:
 	}
 	return nil
@@ -247,6 +238,16 @@ func (r reader) key(ctx context.Context, rec record, e entry) (*Key, error) {
 		return err
 	})
 	return k, err
+}
+
+func (r reader) recipient(ctx context.Context, rec record, e entry) (sealed.Recipient, error) {
+	var rcpt sealed.Recipient
+	err := r.open(ctx, rec, e, func(plain []byte) error {
+		var err error
+		rcpt, _, err = unmarshalRecipient(rec.name, plain)
+		return err
+	})
+	return rcpt, err
 }
 
 func (r reader) policy(ctx context.Context, s *Snapshot, n int) (*PolicyRevision, error) {

@@ -157,9 +157,13 @@ func (h rootHead) check() error {
 const macPrefix = "mac "
 
 // marshalRoot writes the root and its MAC.
-func marshalRoot(b *rootBody, key *envelope.RootKey) ([]byte, error) {
+func marshalRoot(b *rootBody, keys keyring) (*rootText, error) {
 	if err := b.check(); err != nil {
 		return nil, fmt.Errorf("writing a root: %w", err)
+	}
+	key, ok := keys[b.MACKey]
+	if !ok {
+		return nil, fmt.Errorf("writing a root: root key %s is not open", b.MACKey)
 	}
 	body, err := json.Marshal(b)
 	if err != nil {
@@ -169,52 +173,60 @@ func marshalRoot(b *rootBody, key *envelope.RootKey) ([]byte, error) {
 	if mac == nil {
 		return nil, ErrClosed
 	}
-	raw := append(body, "\n"+macPrefix...)
+	raw := append(slices.Clip(body), "\n"+macPrefix...)
 	raw = hex.AppendEncode(raw, mac)
 	raw = append(raw, '\n')
 	if len(raw) > maxRoot {
 		return nil, fmt.Errorf("writing a root: it would have more than %d bytes", maxRoot)
 	}
-	return raw, nil
+	return &rootText{rootBody: b, raw: raw, body: body, mac: mac}, nil
 }
 
-// parseRoot reads a root. Nothing in it is to be believed before its MAC has
-// been checked; body is what the MAC is over.
-func parseRoot(raw []byte) (b *rootBody, body, mac []byte, err error) {
-	bad := func(format string, args ...any) (*rootBody, []byte, []byte, error) {
-		return nil, nil, nil, fmt.Errorf("the root is %w: %w", ErrDamaged, fmt.Errorf(format, args...))
+// rootText is a root as it is stored: what it says, and what vouches for that.
+type rootText struct {
+	*rootBody
+	raw  []byte // all of it
+	body []byte // what the MAC is over
+	mac  []byte
+}
+
+// parseRoot reads a root. Nothing in it is to be believed before it has been
+// authenticated.
+func parseRoot(raw []byte) (*rootText, error) {
+	bad := func(err error) (*rootText, error) {
+		return nil, fmt.Errorf("the root is %w: %w", ErrDamaged, err)
 	}
 	if len(raw) > maxRoot {
-		return bad("it has %d bytes, and at most %d are read", len(raw), maxRoot)
+		return bad(fmt.Errorf("it has %d bytes, and at most %d are read", len(raw), maxRoot))
 	}
 	body, rest, ok := bytes.Cut(raw, []byte("\n"))
 	if !ok {
-		return bad("it does not have two lines")
+		return bad(errors.New("it does not have two lines"))
 	}
-	line, ok := bytes.CutPrefix(rest, []byte(macPrefix))
-	if !ok {
-		return bad("its second line is not a MAC")
+	r := &rootText{rootBody: new(rootBody), raw: raw, body: body, mac: make([]byte, sha256.Size)}
+	line, begins := bytes.CutPrefix(rest, []byte(macPrefix))
+	line, ends := bytes.CutSuffix(line, []byte("\n"))
+	if !begins || !ends || len(line) != 2*len(r.mac) || bytes.ContainsAny(line, "ABCDEF") {
+		return bad(errors.New("its second line is not a MAC"))
 	}
-	line, ok = bytes.CutSuffix(line, []byte("\n"))
-	mac = make([]byte, sha256.Size)
-	if !ok || len(line) != 2*len(mac) || bytes.ContainsAny(line, "ABCDEF") {
-		return bad("its second line is not a MAC")
+	if _, err := hex.Decode(r.mac, line); err != nil {
+		return bad(errors.New("its second line is not a MAC"))
 	}
-	if _, err := hex.Decode(mac, line); err != nil {
-		return bad("its second line is not a MAC")
+	if err := strictJSON(body, r.rootBody); err != nil {
+		return bad(err)
 	}
-	b = new(rootBody)
-	if err := strictJSON(body, b); err != nil {
-		return bad("its body: %w", err)
-	}
-	if err := b.check(); err != nil {
-		return bad("its body: %w", err)
+	if err := r.check(); err != nil {
+		return bad(err)
 	}
 	// One way to write it: no doubled names, no other case, no spaces.
-	if again, err := json.Marshal(b); err != nil || !bytes.Equal(again, body) {
-		return bad("its body is not as we write it")
+	if again, err := json.Marshal(r.rootBody); err != nil || !bytes.Equal(again, body) {
+		return bad(errors.New("its body is not as we write it"))
 	}
-	return b, body, mac, nil
+	return r, nil
+}
+
+func (r *rootText) id() RootID {
+	return RootID{Lineage: r.Lineage, Revision: r.Revision, Digest: digest(r.raw)}
 }
 
 func (b *rootBody) check() error {
@@ -307,14 +319,10 @@ func openKeys(ctx context.Context, b *rootBody, keks []envelope.KEK) (keyring, e
 }
 
 // authenticate checks the MAC of a root.
-func (r keyring) authenticate(b *rootBody, body, mac []byte) error {
-	key, ok := r[b.MACKey]
-	if !ok || !key.CheckMAC(body, mac) {
-		return fmt.Errorf("the root of vault %s is %w: its MAC is wrong, so it has been changed by something other than Signet", b.Vault, ErrDamaged)
+func (r keyring) authenticate(t *rootText) error {
+	key, ok := r[t.MACKey]
+	if !ok || !key.CheckMAC(t.body, t.mac) {
+		return fmt.Errorf("the root of vault %s is %w: its MAC is wrong, so it has been changed by something other than Signet", t.Vault, ErrDamaged)
 	}
 	return nil
-}
-
-func (b *rootBody) id(raw []byte) RootID {
-	return RootID{Lineage: b.Lineage, Revision: b.Revision, Digest: digest(raw)}
 }

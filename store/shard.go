@@ -25,7 +25,7 @@ func shardOf(subject string) int {
 	}
 	h ^= h >> 32
 	h ^= h >> 16
-	return int((h ^ h>>8) & (shards - 1)) //nolint:gosec // less than 256
+	return int((h ^ h>>8) & (shards - 1))
 }
 
 // entry is a line of a shard: where a record is and what it is.

@@ -89,7 +89,7 @@ func (s *Signer) wipe() {
 	defer s.mu.Unlock()
 	switch k := s.key.(type) {
 	case *ecdsa.PrivateKey:
-		clear(k.D.Bits())
+		clear(k.D.Bits()) //nolint:staticcheck // deprecated for those who go on using the key
 	case ed25519.PrivateKey:
 		clear(k)
 	}

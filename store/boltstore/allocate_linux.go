@@ -10,8 +10,8 @@ import (
 // there already stays.
 func allocate(f *os.File, off, n int64) error {
 	for {
-		err := unix.Fallocate(int(f.Fd()), 0, off, n) //nolint:gosec // a descriptor
-		if err != unix.EINTR {                        //nolint:errorlint // a bare errno
+		err := unix.Fallocate(int(f.Fd()), 0, off, n)
+		if err != unix.EINTR {
 			return err
 		}
 	}

@@ -34,6 +34,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -72,11 +73,12 @@ type Backend struct {
 	identity os.FileInfo // of the file that is open
 	reserved int64       // up to where the file has disk blocks, see reserve
 
-	// opened guards db and file against being replaced or closed: held for
-	// reading while a transaction runs.
-	opened sync.RWMutex
-	db     *bbolt.DB // nil once closed
-	file   *os.File  // db's own
+	// opened guards db against being replaced or closed: held for reading while a
+	// transaction runs. They are replaced with both locks held.
+	opened   sync.RWMutex
+	db       *bbolt.DB // nil once closed
+	file     *os.File  // db's own
+	stumbled bool      // a transaction that writes has panicked, see closeBolt
 }
 
 // Open opens an existing file. It never creates one, and refuses what is not a
@@ -90,7 +92,9 @@ func Open(path string, o Options) (*Backend, error) {
 }
 
 func open(path string, o Options) (*Backend, error) {
-	if _, err := os.Stat(path); err != nil {
+	// A file of two names has one lock, and is replaced where it is.
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
 		return nil, err
 	}
 	l, err := acquire(path + ".lock")
@@ -100,7 +104,7 @@ func open(path string, o Options) (*Backend, error) {
 	b := &Backend{path: path, log: logger(o), lock: l}
 	// What an interrupted creation or copy left.
 	if err := removeIfThere(b.temp()); err != nil {
-		return nil, errors.Join(err, l.release(true))
+		return nil, errors.Join(err, l.release(!l.left))
 	}
 	if l.left {
 		b.dirty = errors.New("the process that had the store before did not close it")
@@ -145,7 +149,7 @@ func create(path string, o Options) (*Backend, error) {
 	}
 	b.building = b.temp()
 	if err := removeIfThere(b.building); err != nil {
-		return nil, errors.Join(err, l.release(true))
+		return nil, errors.Join(err, l.release(!l.left))
 	}
 	if err := initBolt(b.building); err != nil {
 		return nil, errors.Join(err, removeIfThere(b.building), l.remove())
@@ -244,14 +248,19 @@ func openBolt(path string) (*bbolt.DB, *os.File, error) {
 }
 
 // closeBolt closes a bbolt file, and its descriptor even where bbolt stumbles.
-func closeBolt(db *bbolt.DB, file *os.File) error {
+// Where it has stumbled in a transaction that writes, it may hold its own lock
+// for good, and closing would wait for that: then its mapping is given up.
+func closeBolt(db *bbolt.DB, file *os.File, stumbled bool) error {
+	if stumbled {
+		return letGo(file)
+	}
 	return errors.Join(guard(db.Close), letGo(file))
 }
 
 // letGo closes a file that bbolt should have closed, and did not where it
 // stumbled. Closing alone would not unlock it: bbolt's mapping keeps it open.
 func letGo(file *os.File) error {
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_UN); errors.Is(err, syscall.EBADF) { //nolint:gosec // a descriptor
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_UN); errors.Is(err, syscall.EBADF) {
 		return nil // it is closed
 	}
 	if err := file.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
@@ -281,6 +290,8 @@ func (b *Backend) check() error {
 	})
 }
 
+var errStumbled = errors.New("the file is damaged")
+
 // guard runs f and turns a panic, which bbolt answers damage with, and a fault
 // in the mapped file, which a truncated one causes, into an error.
 func guard(f func() error) (err error) {
@@ -288,7 +299,7 @@ func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(old)
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("the file is damaged: bbolt says: %v", r)
+			err = fmt.Errorf("%w: bbolt says: %v", errStumbled, r)
 		}
 	}()
 	return f()
@@ -477,7 +488,7 @@ func (b *Backend) close() error {
 	if b.db == nil {
 		return nil
 	}
-	err := closeBolt(b.db, b.file)
+	err := closeBolt(b.db, b.file, b.stumbled)
 	b.db = nil
 	if b.building != "" {
 		return errors.Join(err, removeIfThere(b.building), b.lock.remove())

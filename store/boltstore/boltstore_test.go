@@ -430,3 +430,30 @@ func TestLogsItsTroubles(t *testing.T) {
 		t.Error("after an orderly end the file was copied")
 	}
 }
+
+// TestSymlink: a store of two names has one lock, and a copy takes the place of
+// the file, not of the link.
+func TestSymlink(t *testing.T) {
+	path := newPath(t)
+	closeBackend(t, createWith(t, path, "r1"))
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".lock", []byte("4711\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, link)
+	wantRoot(t, b, "r1")
+	if _, err := boltstore.Open(path, boltstore.Options{}); !errors.Is(err, store.ErrInUse) {
+		t.Errorf("Open by the other name = %v, want ErrInUse", err)
+	}
+	if err := b.Swap(t.Context(), store.Change{Old: []byte("r1"), New: []byte("r2")}); err != nil {
+		t.Fatal(err)
+	}
+	closeBackend(t, b)
+	if fi, err := os.Lstat(link); err != nil || fi.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("the link has become %v, %v", fi.Mode(), err)
+	}
+	wantRoot(t, open(t, path), "r2")
+}

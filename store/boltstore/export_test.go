@@ -1,4 +1,4 @@
 package boltstore
 
 // Fd is the descriptor that bbolt writes through.
-func (b *Backend) Fd() int { return int(b.file.Fd()) } //nolint:gosec // a descriptor
+func (b *Backend) Fd() int { return int(b.file.Fd()) }

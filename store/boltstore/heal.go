@@ -32,10 +32,11 @@ func (b *Backend) update(f func(*bbolt.Tx) error) error {
 			return err
 		})
 	})
+	b.stumbled = errors.Is(err, errStumbled)
 	switch {
 	case err == nil:
 		return nil
-	case refused, noSpace(err):
+	case refused && !b.stumbled, noSpace(err):
 		return err
 	}
 	if b.building != "" {
@@ -101,22 +102,22 @@ func (b *Backend) copyOver() error {
 		return errors.Join(fmt.Errorf("opening the copy: %w", err), removeIfThere(temp))
 	}
 	if err := checkPages(db); err != nil {
-		return errors.Join(fmt.Errorf("checking the copy: %w", err), closeBolt(db, file), removeIfThere(temp))
+		return errors.Join(fmt.Errorf("checking the copy: %w", err), closeBolt(db, file, false), removeIfThere(temp))
 	}
 	identity, err := file.Stat()
 	if err != nil {
-		return errors.Join(err, closeBolt(db, file), removeIfThere(temp))
+		return errors.Join(err, closeBolt(db, file, false), removeIfThere(temp))
 	}
 	if err := os.Rename(temp, b.path); err != nil {
-		return errors.Join(fmt.Errorf("putting the copy in place: %w", err), closeBolt(db, file), removeIfThere(temp))
+		return errors.Join(fmt.Errorf("putting the copy in place: %w", err), closeBolt(db, file, false), removeIfThere(temp))
 	}
 	// From here on the copy is the store, whether or not its name lasts yet.
 	b.opened.Lock()
-	old, oldFile := b.db, b.file
-	b.db, b.file, b.reserved = db, file, 0
-	b.identity = identity
+	old, oldFile, stumbled := b.db, b.file, b.stumbled
+	b.db, b.file, b.stumbled = db, file, false
 	b.opened.Unlock()
-	if err := closeBolt(old, oldFile); err != nil {
+	b.identity, b.reserved = identity, 0
+	if err := closeBolt(old, oldFile, stumbled); err != nil {
 		b.log.Warn("closing the file that was copied", slog.Any("error", err))
 	}
 	return syncDir(b.path)

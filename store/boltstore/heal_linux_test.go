@@ -205,7 +205,7 @@ func TestHealFailedSync(t *testing.T) {
 func childOf(t *testing.T, task, dir string) {
 	t.Helper()
 	name, _, _ := strings.Cut(t.Name(), "/")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+name+"$", "-test.v") //nolint:gosec // ourselves
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+name+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "BOLTSTORE_CHILD="+task, "BOLTSTORE_DIR="+dir)
 	out, err := cmd.CombinedOutput()
 	if _, why, ok := bytes.Cut(out, []byte("child: skip: ")); ok {
@@ -323,7 +323,7 @@ func TestKilled(t *testing.T) {
 	closeBackend(t, b)
 	commits := 0
 	for round := range 12 {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilled$", "-test.v") //nolint:gosec // ourselves
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilled$", "-test.v")
 		cmd.Env = append(os.Environ(), "BOLTSTORE_CHILD=commit", "BOLTSTORE_DIR="+dir)
 		out, err := cmd.StdoutPipe()
 		if err != nil {

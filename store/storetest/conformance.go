@@ -194,7 +194,10 @@ func testListDelete(t *testing.T, b store.Backend) {
 	for _, ref := range del {
 		wantNoBlob(t, b, ref)
 	}
-	for range b.List(t.Context()) {
+	for _, err := range b.List(t.Context()) {
+		if err != nil {
+			t.Errorf("List: %v", err)
+		}
 		break // a loop that ends early
 	}
 	wantRoot(t, b, "r1")
