@@ -221,7 +221,7 @@ func (a *app) printExposure(x *signetv1.Exposure) error {
 		case l.GetTokens() == 0:
 			fmt.Fprintf(a.Stdout, "log %s: no token is alive\n", l.GetOrigin())
 		default:
-			fmt.Fprintf(a.Stdout, "log %s: %d tokens alive, the last until %s\n", l.GetOrigin(), l.GetTokens(), clock(l.GetLastExpireTime()))
+			fmt.Fprintf(a.Stdout, "log %s: %s alive, the last until %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), clock(l.GetLastExpireTime()))
 			rows := [][]string{{"HOLDER", "TOKENS", "LAST EXPIRES"}}
 			for _, h := range l.GetHolders() {
 				rows = append(rows, []string{h.GetId(), strconv.FormatInt(h.GetTokens(), 10), clock(h.GetLastExpireTime())})
@@ -269,7 +269,19 @@ func activeVersion(k *signetv1.Key) *signetv1.KeyVersion {
 	return nil
 }
 
-func keyState(k *signetv1.Key) string { return word(k.GetState().String(), "KEY_STATE_") }
+// keyState is what a reader wants to know: whether it mints, and if not, why. An enabled key without a version that could is not
+// called enabled; -o json has the state itself.
+func keyState(k *signetv1.Key) string {
+	if k.GetState() != signetv1.KeyState_KEY_STATE_ENABLED || k.GetActiveVersion() != 0 {
+		return word(k.GetState().String(), "KEY_STATE_")
+	}
+	for _, v := range k.GetVersions() {
+		if v.GetState() != signetv1.VersionState_VERSION_STATE_REVOKED {
+			return "no active version"
+		}
+	}
+	return "revoked"
+}
 
 // word makes "enabled" of "KEY_STATE_ENABLED".
 func word(enum, prefix string) string {

@@ -53,14 +53,14 @@ policy stays as it was. With --etag it is refused when somebody changed the poli
 			if *format == "json" {
 				return cli.JSON(a.Stdout, resp)
 			}
-			what := "Applied"
+			what := fmt.Sprintf("Applied revision %d:", resp.GetPolicy().GetRevision())
 			switch {
 			case dryRun:
 				what = "Nothing was changed. It would be accepted:"
 			case !resp.GetChanged():
-				what = "It is the policy already:"
+				what = fmt.Sprintf("It is the policy already, revision %d:", resp.GetPolicy().GetRevision())
 			}
-			_, err = fmt.Fprintf(a.Stdout, "%s revision %d, %s, %d tests passed\n", what, resp.GetPolicy().GetRevision(), resp.GetPolicy().GetDigest(), resp.GetTestsRun())
+			_, err = fmt.Fprintf(a.Stdout, "%s %s, %s passed\n", what, resp.GetPolicy().GetDigest(), cli.Count(resp.GetTestsRun(), "test"))
 			return err
 		})
 	}
@@ -141,7 +141,7 @@ func (a *app) compile(file string) (*policy.Policy, error) {
 		for _, problem := range pe.Problems {
 			fmt.Fprintf(a.Stderr, "%s: %s\n", place(file, problem.Line, problem.Column), problem.Message)
 		}
-		return nil, cli.Malformedf("", "%s is no policy: %d problems", file, len(pe.Problems))
+		return nil, cli.Malformedf("", "%s is no policy: %s", file, cli.Count(len(pe.Problems), "problem"))
 	}
 	return p, err
 }
@@ -227,10 +227,10 @@ func (a *app) policyTest() *cobra.Command {
 			}
 		}
 		if failed > 0 {
-			return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("%d of %d tests failed", failed, len(results))}
+			return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("%d of %s failed", failed, cli.Count(len(results), "test"))}
 		}
 		if *format != "json" {
-			fmt.Fprintf(a.Stdout, "%s: %d tests passed\n", args[0], len(results))
+			fmt.Fprintf(a.Stdout, "%s: %s passed\n", args[0], cli.Count(len(results), "test"))
 		}
 		return nil
 	}

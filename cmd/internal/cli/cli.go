@@ -168,8 +168,11 @@ func hint(err error) string {
 		id = " (request " + e.RequestID() + ")"
 	}
 	switch {
+	case errors.Is(err, client.ErrDenied) && e.Error() == "denied":
+		// Whoever is denied hears no more than that; what more there is, a reader of the audit log can tell them.
+		return "ask whoever reads the audit log why: signet audit list --outcome denied" + id
 	case errors.Is(err, client.ErrDenied):
-		return "the audit log says which grant was missing: signet audit list --outcome denied" + id
+		return "" // the server has said what is in the way
 	case errors.Is(err, client.ErrUnauthenticated):
 		return "the certificate may be expired, or from another vault: signetd cert makes a new one" + id
 	case errors.Is(err, client.ErrKeyDisabled):
@@ -220,8 +223,9 @@ func clean(s string, lines bool) string {
 // Group is a command that only holds others.
 func Group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
-		Use:   use + " COMMAND",
-		Short: short,
+		Use:                   use,
+		Short:                 short,
+		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return c.Help()
@@ -237,6 +241,14 @@ func Group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	return c
 }
 
+// Count is "1 test" or "3 tests".
+func Count[N int | int32 | int64](n N, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 // Args wants exactly these arguments.
 func Args(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
@@ -247,6 +259,6 @@ func Args(names ...string) cobra.PositionalArgs {
 		if len(names) > 0 {
 			want = strings.Join(names, " ")
 		}
-		return fmt.Errorf("%s wants %s, and got %d arguments", c.CommandPath(), want, len(args))
+		return fmt.Errorf("%s wants %s, and got %s", c.CommandPath(), want, Count(len(args), "argument"))
 	}
 }

@@ -94,7 +94,7 @@ func (p *program) fsck() *cobra.Command {
 			return err
 		}
 		if n := len(report.Damages); n > 0 {
-			return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("%d damages found", n), Todo: "what is damaged is refused by name and the rest works on; restore the files to get it back"}
+			return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("%s found", cli.Count(n, "damage")), Todo: "what is damaged is refused by name and the rest works on; restore the files to get it back"}
 		}
 		return nil
 	}
@@ -116,7 +116,7 @@ func (p *program) printReport(r server.Report, format string) error {
 		fmt.Fprintln(p.Stdout, "damage:", d)
 	}
 	if len(r.Damages) == 0 {
-		fmt.Fprintf(p.Stdout, "vault %s: clean: %d keys, %d audit entries\n", r.VaultID, r.Keys, r.Entries)
+		fmt.Fprintf(p.Stdout, "vault %s: clean: %s, %d audit entries\n", r.VaultID, cli.Count(r.Keys, "key"), r.Entries)
 	}
 	return nil
 }
