@@ -58,6 +58,10 @@ func ParseRef(s string) (Ref, error) {
 
 func (r Ref) String() string { return hex.EncodeToString(r[:]) }
 
+// Trimmer is what a Backend may be beside, if reading costs it memory that it can
+// give back. Open calls Trim once it has read everything there is to read.
+type Trimmer interface{ Trim() }
+
 // Change is one commit: blobs to add and the root to replace.
 type Change struct {
 	// Old is the root that must be in place, byte for byte; nil when there must

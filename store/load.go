@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -157,6 +158,28 @@ type reader struct {
 	Backend
 	vault string
 	keys  keyring
+	sets  *attributeSets // nil: nothing is kept that could be shared
+}
+
+// attributeSets makes one map of those that are equal. Keys of one team have the same attributes, and a map of one
+// entry costs more memory than all else that is known of a key.
+type attributeSets struct {
+	mu    sync.Mutex
+	known map[string]map[string]string // by their JSON, which is sorted
+}
+
+func (a *attributeSets) share(attributes map[string]string) map[string]string {
+	id, err := json.Marshal(attributes)
+	if err != nil {
+		return attributes
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known, ok := a.known[string(id)]; ok {
+		return known
+	}
+	a.known[string(id)] = attributes
+	return attributes
 }
 
 // damaged says of what, and why, that it does not open.
@@ -237,6 +260,9 @@ func (r reader) key(ctx context.Context, rec record, e entry) (*Key, error) {
 		k, err = unmarshalKey(rec.name, plain)
 		return err
 	})
+	if err == nil && len(k.Attributes) > 0 && r.sets != nil {
+		k.Attributes = r.sets.share(k.Attributes)
+	}
 	return k, err
 }
 

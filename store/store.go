@@ -193,6 +193,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.src.vault = snap.root.Vault // from now on it stays that one
 	s.current.Store(snap)
+	if t, ok := cfg.Backend.(Trimmer); ok {
+		t.Trim()
+	}
 	for _, d := range snap.Damage() {
 		s.cfg.Logger.ErrorContext(ctx, "a part of the store does not open and is refused", slog.String("record", d.Record), slog.Any("error", d.Err))
 	}
