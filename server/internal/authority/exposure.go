@@ -131,8 +131,7 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 	return found.with(holders), false
 }
 
-// delivery is a token that one call was given. The token alone does not name it: signatures are deterministic, so two
-// calls of the same second can be given the same.
+// delivery is a token that one call was given. The token alone need not name it: some families of token are shared.
 type delivery struct {
 	id, principal string
 	token         auditlog.Sum

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -430,6 +431,67 @@ func TestGapWhileLogFails(t *testing.T) {
 	v.checkInvariants()
 	v.reopen()
 	v.checkInvariants()
+}
+
+// TestGapWhileNextLogFails finds a gap where the old log can be written and the next one cannot be opened: the root has
+// said where the old one ends, so nothing more goes into it.
+func TestGapWhileNextLogFails(t *testing.T) {
+	v := ready(t)
+	anchor := v.forge(3)
+	v.fs.Inject(func(op storetest.Op) storetest.Fault {
+		if op.Kind == storetest.OpMkdir {
+			return storetest.Fault{Err: errDisk}
+		}
+		return storetest.Fault{}
+	})
+	_, err := v.show(anchor)
+	wantReason(t, err, ErrPrecondition, ReasonGap)
+	closed := v.core.store.Snapshot().ClosedLogs(nodeName)
+	if len(closed) != 1 {
+		t.Fatalf("the closed logs are %v", closed)
+	}
+	_, err = v.mint("release")
+	wantReason(t, err, ErrUnavailable, ReasonGap)
+	wantReason(t, v.disable("asc"), ErrUnavailable, ReasonLogUnavailable)
+	_, err = v.System.Status(t.Context(), principal(operatorID), Request{})
+	wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
+	if head := rootHead(v.core.log.Head()); head != closed[0] {
+		t.Errorf("the log ends at %+v, and the root says %+v", head, closed[0])
+	}
+	v.fs.Inject(nil)
+	check(t, v.disable("asc"))
+	v.checkInvariants()
+	v.reopen()
+	v.checkInvariants()
+}
+
+// TestGapWithOpenIntent finds a gap while the outcome of a change is unknown: what became of the change is found out
+// before the log ends that has its intent.
+func TestGapWithOpenIntent(t *testing.T) {
+	for _, fate := range []storetest.Fate{storetest.UnknownLost, storetest.UnknownPersisted} {
+		for _, size := range []int64{3, 1000} {
+			t.Run(fmt.Sprintf("%s/%d", fate, size), func(t *testing.T) {
+				v := ready(t)
+				v.backend.Plan(func(c storetest.Call) storetest.Fate {
+					if c.Write == 1 {
+						return fate
+					}
+					return storetest.Refused
+				})
+				wantReason(t, v.disable("asc"), ErrUnavailable, ReasonOutcomeUnknown)
+				_, err := v.show(v.forge(size))
+				wantReason(t, err, ErrPrecondition, ReasonGap)
+				_, err = v.mint("release")
+				wantReason(t, err, ErrUnavailable, ReasonGap)
+				v.backend.Plan(nil)
+				v.core.housekeep(t.Context())
+				if gaps := v.openGaps(); len(gaps) != 1 {
+					t.Fatalf("the open gaps are %v", gaps)
+				}
+				v.checkInvariants()
+			})
+		}
+	}
 }
 
 // TestForeignAnchors shows what is no checkpoint of ours.
