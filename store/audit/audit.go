@@ -13,7 +13,7 @@ import (
 // Defaults of Config.
 const (
 	DefaultMinFree     = 64 << 20
-	DefaultSegmentSize = 64 << 20
+	DefaultSegmentSize = 32 << 20
 	DefaultBallast     = 8 << 20
 )
 

@@ -102,3 +102,44 @@ func BenchmarkSync(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOpen opens a log whose newest segment is as long as it can be, the worst there is for a start.
+func BenchmarkOpen(b *testing.B) {
+	c := config(audit.DirFS(b.TempDir()))
+	l := mustOpen(b, c)
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			e := entry(1)
+			for range audit.DefaultSegmentSize / 64 / 900 {
+				mustAppend(b, l, e, audit.AppendOptions{})
+			}
+		})
+	}
+	wg.Wait()
+	mustClose(b, l)
+	entries := l.Head().Size
+	b.ReportAllocs()
+	for b.Loop() {
+		mustClose(b, mustOpen(b, c))
+	}
+	b.ReportMetric(float64(entries), "entries")
+}
+
+// BenchmarkEntries reads a log, checked against its markers.
+func BenchmarkEntries(b *testing.B) {
+	_, l := filled(b, 20000, func(c *audit.Config) { c.SegmentSize = 1 << 20 })
+	for b.Loop() {
+		n := 0
+		for _, err := range l.Entries(b.Context(), 0, 1<<62) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+		if n != 20000 {
+			b.Fatal(n)
+		}
+	}
+	b.ReportMetric(float64(b.N)*20000/b.Elapsed().Seconds(), "entries/s")
+}

@@ -14,7 +14,7 @@ type FS interface {
 	// Create makes a new file for reading and writing and fails with fs.ErrExist if there is one. The name lasts
 	// through a power cut only after SyncDir of its directory, and the content only after Sync.
 	Create(name string) (File, error)
-	// Open opens a file for reading and writing.
+	// Open opens a file for reading and writing, or for reading if it may not be written.
 	Open(name string) (File, error)
 	// Mkdir makes a directory; fs.ErrExist if there is one.
 	Mkdir(name string) error

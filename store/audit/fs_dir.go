@@ -46,6 +46,9 @@ func (d dirFS) open(name string, flag int) (File, error) {
 		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|flag, fileMode)
+	if errors.Is(err, fs.ErrPermission) && flag == 0 { // an old segment that somebody has made read-only
+		f, err = os.Open(path)
+	}
 	if err != nil {
 		return nil, spaceError(err)
 	}

@@ -149,23 +149,31 @@ func writeHashes(f File, at int64, list []auditlog.Hash) error {
 	return nil
 }
 
-// ReadHashes implements tlog.HashReader.
+// ReadHashes implements tlog.HashReader. The file is read without a lock, for add must not wait for it: what lies
+// below base does not change, but for a rebuild, which whoever asks notices by a proof that is wrong.
 func (h *hashes) ReadHashes(indexes []int64) ([]auditlog.Hash, error) {
 	list := make([]auditlog.Hash, len(indexes))
 	h.mu.RLock()
-	defer h.mu.RUnlock()
+	file, base := h.file, h.base
 	for i, x := range indexes {
-		switch {
-		case x >= h.base+int64(len(h.tail)):
+		if x >= base+int64(len(h.tail)) {
+			h.mu.RUnlock()
 			return nil, errors.New("a hash beyond the tree")
-		case x >= h.base:
-			list[i] = h.tail[x-h.base]
-		case h.file == nil:
+		}
+		if x >= base {
+			list[i] = h.tail[x-base]
+		}
+	}
+	h.mu.RUnlock()
+	for i, x := range indexes {
+		if x >= base {
+			continue
+		}
+		if file == nil {
 			return nil, errHashes
-		default:
-			if _, err := h.file.ReadAt(list[i][:], x*tlog.HashSize); err != nil && !errors.Is(err, io.EOF) {
-				return nil, fmt.Errorf("reading the file of hashes: %w", err)
-			}
+		}
+		if _, err := file.ReadAt(list[i][:], x*tlog.HashSize); err != nil && !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("reading the file of hashes: %w", err)
 		}
 	}
 	return list, nil

@@ -131,32 +131,24 @@ func (s *segment) look(size int64) error {
 // begin begins a new segment: its header is durable, and its name, when it returns. A segment that could not be begun
 // never held a batch; it is taken away again if that is possible, and passed over if not.
 func (j *journal) begin() error {
-	j.number++
-	name := path.Join(j.origin.Log, auditlog.SegmentName(j.number))
+	file, err := j.create()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBegin, err)
+	}
 	h := auditlog.Header{
 		Origin: j.origin, Segment: j.number, Previous: j.prev, Tree: j.tree, Root: j.root, Time: j.time, Created: j.now(),
 	}
 	line, err := h.AppendJSON(nil)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBegin, err)
-	}
-	file, err := j.fs.Create(name)
-	if err != nil {
-		if !errors.Is(err, fs.ErrExist) {
-			j.number--
-		}
-		return fmt.Errorf("%w: %w", errBegin, err)
-	}
 	s := &segment{number: j.number, file: file, sum: sha256.New(), lines: 1}
-	err = s.write(append(line, '\n'))
+	if err == nil {
+		err = s.write(append(line, '\n'))
+	}
 	if err == nil {
 		err = j.fs.SyncDir(j.origin.Log)
 	}
 	if err != nil {
 		_ = file.Close()
-		if err := j.fs.Remove(name); err == nil || errors.Is(err, fs.ErrNotExist) {
-			j.number--
-		}
+		_ = j.fs.Remove(j.name())
 		return fmt.Errorf("%w: %w", errBegin, err)
 	}
 	s.link = &link{number: s.number, first: j.tree.Size(), prev: j.prev, length: s.length, known: true}
@@ -165,6 +157,24 @@ func (j *journal) begin() error {
 	defer j.mu.Unlock()
 	j.links = append(j.links, s.link)
 	return nil
+}
+
+// name is the path of the segment with the highest number.
+func (j *journal) name() string { return path.Join(j.origin.Log, auditlog.SegmentName(j.number)) }
+
+// create creates a segment's file under a number that no file has.
+func (j *journal) create() (File, error) {
+	for {
+		j.number++
+		f, err := j.fs.Create(j.name())
+		if errors.Is(err, fs.ErrExist) { // of an attempt that failed and could not be taken away
+			continue
+		}
+		if err != nil {
+			j.number--
+		}
+		return f, err
+	}
 }
 
 // end ends the segment where it is durable. What is beyond stays, as evidence.

@@ -202,6 +202,9 @@ func (l *Log) Reader(id string) (*Reader, error) {
 	}
 	for _, c := range l.ended {
 		if c.Log == id {
+			if l.ctx.Err() != nil {
+				return nil, ErrClosed
+			}
 			r, err := openClosed(l.cfg, c)
 			if err != nil {
 				return nil, err
@@ -233,56 +236,63 @@ func (l *Log) Rotate(ctx context.Context, newLogID string, first *auditlog.Entry
 		return Position{}, err
 	}
 	b := &batch{done: make(chan struct{})}
-	o := AppendOptions{Privileged: true}
-	leaf := auditlog.Hash(sha256.Sum256(line))
-	b.add(append(line[1:], '\n'), leaf, first, o)
+	b.add(append(line[1:], '\n'), auditlog.Hash(sha256.Sum256(line)), first, AppendOptions{Privileged: true})
 
-	done := make(chan error, 1)
+	type result struct {
+		p   Position
+		err error
+	}
+	done := make(chan result, 1)
+	task := func() {
+		p, err := l.rotate(ctx, newLogID, b)
+		done <- result{p, err}
+	}
 	select {
-	case l.tasks <- func() { done <- l.rotate(ctx, newLogID, b) }:
+	case l.tasks <- task:
 	case <-ctx.Done():
 		return Position{}, ctx.Err()
 	case <-l.ctx.Done():
 		return Position{}, ErrClosed
 	}
 	select {
-	case err = <-done:
+	case r := <-done:
+		return r.p, r.err
 	case <-ctx.Done():
-		return Position{}, ctx.Err()
+		return Position{}, fmt.Errorf("audit log: gave up waiting, the log may be closed all the same: %w", ctx.Err())
 	}
-	if err != nil {
-		return Position{}, err
-	}
-	return b.position(0, leaf, o)
 }
 
-// rotate runs in the writer's goroutine.
-func (l *Log) rotate(ctx context.Context, id string, b *batch) error {
+// rotate runs in the writer's goroutine. b holds the new log's first entry.
+func (l *Log) rotate(ctx context.Context, id string, b *batch) (Position, error) {
 	old := l.cur.Load()
 	origin := old.origin
 	origin.Log = id
 	if err := origin.Validate(); err != nil {
-		return err
+		return Position{}, err
 	}
 	l.readersMu.Lock()
 	used := id == old.origin.Log || l.isClosed(id)
 	l.readersMu.Unlock()
 	if used {
-		return fmt.Errorf("audit log: the id %s is in use", id)
+		return Position{}, fmt.Errorf("audit log: the id %s is in use", id)
 	}
 	j, err := l.openJournal(ctx, origin, nil)
 	if err != nil {
-		return err
+		return Position{}, err
 	}
-	if j.head.Size > 0 { // an earlier attempt came so far
-		b.head = j.head
-	} else if err := l.commit(j, b); err != nil {
+	if j.head.Size == 0 { // else an earlier attempt came so far
+		err = l.commit(j, b)
+	}
+	var in Inclusion
+	if err == nil {
+		in, err = j.ProveInclusion(ctx, 0, j.head.Size)
+	}
+	if err != nil {
 		if j.seg != nil {
 			j.end()
 		}
-		return errors.Join(fmt.Errorf("%w: %w", ErrFailed, err), j.hashes.close())
+		return Position{}, errors.Join(fmt.Errorf("%w: %w", ErrFailed, err), j.hashes.close())
 	}
-	close(b.done)
 	if old.seg != nil {
 		old.end()
 	}
@@ -293,7 +303,7 @@ func (l *Log) rotate(ctx context.Context, id string, b *batch) error {
 	l.ended = append(l.ended, ClosedLog(head))
 	l.readers[old.origin.Log] = old.Reader
 	l.cur.Store(j)
-	return nil
+	return Position{Leaf: in.Leaf, Head: in.Head}, nil
 }
 
 // retire makes the reader one of a closed log, and says where that ended.
@@ -302,7 +312,6 @@ func (r *Reader) retire() Head {
 	defer r.mu.Unlock()
 	r.sign = nil
 	close(r.changed)
-	r.changed = make(chan struct{})
 	return r.head
 }
 

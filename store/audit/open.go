@@ -107,13 +107,11 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 			slog.String("log", log), slog.Int64("segment", rec.absent))
 	}
 	end := rec.head(log)
-	r := &Reader{
-		fs: fsys, origin: origin, head: end, links: rec.links, time: rec.tail.Time(), root: rec.tail.Root(), changed: make(chan struct{}),
-	}
+	r := newReader(fsys, origin, end, newHashes(fsys, log, tlog.StoredHashCount(rec.span.base.Size()), rec.span.stored))
+	r.links, r.time, r.root = rec.links, rec.tail.Time(), rec.tail.Root()
 	r.sign = func(h Head) ([]byte, error) {
 		return auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: origin, Size: h.Size, Hash: h.Hash}, l.cfg.Signer)
 	}
-	r.hashes = newHashes(fsys, log, tlog.StoredHashCount(rec.span.base.Size()), rec.span.stored)
 	j := &journal{
 		Reader: r, now: l.cfg.Now, segmentSize: l.cfg.SegmentSize, tree: rec.tree, number: rec.number, prev: rec.prev,
 	}
@@ -250,8 +248,7 @@ func writeAgain(fsys FS, log string, number, from, to int64) error {
 // openClosed opens the reader of a closed log. That its files are not there shows when they are read.
 func openClosed(c Config, end ClosedLog) (*Reader, error) {
 	origin := auditlog.Origin{Vault: c.Origin.Vault, Node: c.Origin.Node, Log: end.Log}
-	r := &Reader{fs: c.FS, origin: origin, head: Head(end), changed: make(chan struct{})}
-	r.hashes = newHashes(c.FS, end.Log, tlog.StoredHashCount(end.Size), nil)
+	r := newReader(c.FS, origin, Head(end), newHashes(c.FS, end.Log, tlog.StoredHashCount(end.Size), nil))
 	files, err := listSegments(c.FS, end.Log)
 	if err != nil {
 		return nil, err

@@ -146,8 +146,12 @@ func (r *Reader) proven(ctx context.Context, prove func(tlog.HashReader) error) 
 	if err == nil || errors.Is(err, ErrNotContained) {
 		return err
 	}
-	r.rebuilding.Lock()
-	defer r.rebuilding.Unlock()
+	select {
+	case r.rebuilding <- struct{}{}:
+		defer func() { <-r.rebuilding }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := prove(r.hashes); err == nil || errors.Is(err, ErrNotContained) {
 		return err // somebody else has done it
 	}
@@ -167,7 +171,7 @@ func (r *Reader) proven(ctx context.Context, prove func(tlog.HashReader) error) 
 }
 
 // rebuild makes the file of hashes anew from the entries, up to the head at the call. Of entries whose segments were
-// archived it knows what the header of the oldest one here does. r.rebuilding is held.
+// archived it knows what the header of the oldest one here does. r.rebuilding is full.
 func (r *Reader) rebuild(ctx context.Context) error {
 	if err := r.reach(0); err != nil && !errors.Is(err, ErrAbsent) {
 		return err
@@ -185,7 +189,7 @@ func (r *Reader) rebuild(ctx context.Context) error {
 			return err
 		}
 		if h == nil {
-			return fmt.Errorf("%w: segment %d, line 1: %s", ErrDamaged, oldest.number, reason)
+			return damage(oldest.number, auditlog.Place{Line: 1, Index: -1, What: reason})
 		}
 		tree = h.Tree.Clone()
 		for at, hash := range tree.Frontier {

@@ -21,7 +21,7 @@ type Reader struct {
 	origin auditlog.Origin
 	hashes *hashes
 
-	rebuilding sync.Mutex // held by who makes the file of hashes anew
+	rebuilding chan struct{} // of one; full while somebody makes the file of hashes anew
 
 	mu      sync.RWMutex
 	sign    func(Head) ([]byte, error) // a checkpoint over a head of this log; nil: it is closed
@@ -32,6 +32,12 @@ type Reader struct {
 	time    time.Time
 	root    auditlog.Root
 	changed chan struct{} // closed when the head changes
+}
+
+func newReader(fsys FS, origin auditlog.Origin, head Head, h *hashes) *Reader {
+	return &Reader{
+		fs: fsys, origin: origin, hashes: h, rebuilding: make(chan struct{}, 1), head: head, changed: make(chan struct{}),
+	}
 }
 
 // link is a segment of the log. number, first and prev do not change; the rest is guarded by the Reader's mu.
@@ -219,10 +225,11 @@ func (r *Reader) reach(index int64) error {
 			return err
 		}
 		if h == nil {
-			return fmt.Errorf("%w: segment %d, line 1: %s", ErrDamaged, oldest.prev.Segment, reason)
+			return damage(oldest.prev.Segment, auditlog.Place{Line: 1, Index: -1, What: reason})
 		}
 		if h.Tree.Size() > oldest.first {
-			return fmt.Errorf("%w: segment %d begins with index %d, the one after it with %d", ErrDamaged, h.Segment, h.Tree.Size(), oldest.first)
+			what := fmt.Sprintf("it begins with index %d, the segment after it with %d", h.Tree.Size(), oldest.first)
+			return damage(h.Segment, auditlog.Place{Line: 1, Index: oldest.first, What: what})
 		}
 		r.mu.Lock()
 		if r.links[0] == oldest {
@@ -258,11 +265,11 @@ func (r *Reader) scan(ctx context.Context, s *stretch) error {
 		return fmt.Errorf("reading segment %d: %w", s.link.number, err)
 	}
 	if end < s.end {
-		what, line := "entries are missing at its end", 0
+		p := auditlog.Place{Index: end, What: "entries are missing at its end"}
 		if scan.Broken != nil {
-			what, line = scan.Broken.What, scan.Broken.Line
+			p = *scan.Broken
 		}
-		return fmt.Errorf("%w: segment %d, line %d, from index %d: %s", ErrDamaged, s.link.number, line, end, what)
+		return damage(s.link.number, p)
 	}
 	s.marks, s.length = found.marks, endOffset
 	r.mu.Lock()
@@ -294,10 +301,15 @@ func readBlock(f File, segment int64, from, to mark, buf *[]byte) (block, error)
 	case err != nil:
 		return block{}, err
 	case scan.Broken != nil:
-		p := scan.Broken
-		return block{}, fmt.Errorf("%w: segment %d, line %d, from index %d: %s", ErrDamaged, segment, p.Line, p.Index, p.What)
+		return block{}, damage(segment, *scan.Broken)
 	case int64(len(b.lines)) != to.index-from.index:
-		return block{}, fmt.Errorf("%w: segment %d, line %d: %d entries where %d were", ErrDamaged, segment, from.line, len(b.lines), to.index-from.index)
+		what := fmt.Sprintf("%d entries where %d were", len(b.lines), to.index-from.index)
+		return block{}, damage(segment, auditlog.Place{Line: from.line, Index: from.index, What: what})
 	}
 	return b, nil
+}
+
+// damage is the error for a place in a segment that does not hold what it must.
+func damage(segment int64, p auditlog.Place) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, auditlog.Damage{Segment: segment, Line: p.Line, Index: p.Index, What: p.What})
 }

@@ -318,9 +318,9 @@ func TestDamagedOld(t *testing.T) {
 		edit func([]byte) []byte
 		want string
 	}{
-		{"flip", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, "segment 2, line "},
-		{"header", func(b []byte) []byte { b[20] ^= 1; return b }, "segment 2, line 1"},
-		{"cut", func(b []byte) []byte { return b[:len(b)-100] }, "segment 2, line "},
+		{"flip", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, "0000000000000002.log:"},
+		{"header", func(b []byte) []byte { b[20] ^= 1; return b }, "0000000000000002.log:1"},
+		{"cut", func(b []byte) []byte { return b[:len(b)-100] }, "0000000000000002.log:"},
 		{"gone", func([]byte) []byte { return nil }, "segment 2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
