@@ -378,3 +378,25 @@ func killedChild(t *testing.T, dir string) {
 		fmt.Printf("child: committed %d\n", s.Snapshot().RootID().Revision)
 	}
 }
+
+// TestTrim gives memory back again and again while the file grows and is read:
+// only the store's own pages go, and they come back.
+func TestTrim(t *testing.T) {
+	b := createWith(t, newPath(t), "r")
+	put := map[store.Ref][]byte{}
+	for i := range 60 {
+		ref := store.NewRef()
+		put[ref] = bytes.Repeat([]byte{byte(i)}, 100_000)
+		if err := b.Swap(t.Context(), store.Change{Old: []byte("r"), New: []byte("r"), Put: map[store.Ref][]byte{ref: put[ref]}}); err != nil {
+			t.Fatal(err)
+		}
+		b.Trim()
+		for ref, want := range put {
+			if got, err := b.Get(t.Context(), ref); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("after %d blobs, one of %d bytes is read wrong: %v", i+1, len(want), err)
+			}
+		}
+	}
+	closeBackend(t, b)
+	b.Trim() // closed: nothing to do
+}
