@@ -20,7 +20,7 @@ func FuzzRecovery(f *testing.F) {
 	f.Add(200, data[:100], []byte("\n"))
 	f.Fuzz(func(t *testing.T, keep int, more, next []byte) {
 		keep = min(max(keep, 0), len(data))
-		fsys := pristine.Copy()
+		fsys := pristine.Fork()
 		if err := fsys.Tamper(segmentPath(3), func(b []byte) []byte { return append(b[:keep], more...) }); err != nil {
 			t.Fatal(err)
 		}

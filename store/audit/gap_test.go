@@ -158,7 +158,7 @@ func TestOpenAfterEveryChange(t *testing.T) {
 	data := files[auditlog.SegmentName(3)].Data
 	check := func(what string, edit func([]byte) []byte) {
 		t.Helper()
-		fsys := pristine.Copy()
+		fsys := pristine.Fork()
 		if err := fsys.Tamper(segmentPath(3), edit); err != nil {
 			t.Fatal(err)
 		}

@@ -230,7 +230,7 @@ func TestHashesFile(t *testing.T) {
 				}
 				heads = append(heads, in.Head)
 			}
-			copied := fsys.Copy()
+			copied := fsys.Fork()
 			if err := copied.Tamper(name, tt.edit); err != nil {
 				t.Fatal(err)
 			}
@@ -249,7 +249,7 @@ func TestHashesFile(t *testing.T) {
 			}
 			c.Head = heads[9]
 			c.Head.Hash[0]++
-			if _, gap := reopened(t, copied.Copy(), func(o *audit.Config) { o.Head = c.Head }); gap == nil {
+			if _, gap := reopened(t, copied.Fork(), func(o *audit.Config) { o.Head = c.Head }); gap == nil {
 				t.Error("a head that the log does not contain: no gap")
 			}
 		})
@@ -265,7 +265,7 @@ func TestArchived(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := in.Head
-	copied := fsys.Copy()
+	copied := fsys.Fork()
 	if err := copied.Tamper(segmentPath(1), func([]byte) []byte { return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func TestArchived(t *testing.T) {
 	if _, err := l.ProveConsistency(t.Context(), auditlog.Checkpoint{Origin: origin, Size: old.Size, Hash: old.Hash}); err != nil {
 		t.Error(err)
 	}
-	bare := copied.Copy()
+	bare := copied.Fork()
 	if err := bare.Tamper(origin.Log+"/hashes", func([]byte) []byte { return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestArchived(t *testing.T) {
 	if _, err := l2.ProveInclusion(t.Context(), 3, n); err == nil {
 		t.Error("proved what nothing here can prove")
 	}
-	if _, gap := reopened(t, bare.Copy(), func(c *audit.Config) { c.Head = old }); gap == nil {
+	if _, gap := reopened(t, bare.Fork(), func(c *audit.Config) { c.Head = old }); gap == nil {
 		t.Error("a head that cannot be shown: no gap")
 	}
 }
@@ -324,7 +324,7 @@ func TestDamagedOld(t *testing.T) {
 		{"gone", func([]byte) []byte { return nil }, "segment 2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			copied := fsys.Copy()
+			copied := fsys.Fork()
 			if err := copied.Tamper(segmentPath(2), tt.edit); err != nil {
 				t.Fatal(err)
 			}

@@ -214,17 +214,31 @@ var (
 	_ audit.File = (*faultFile)(nil)
 )
 
-// Copy is another file system with the same content, all of it durable, and no faults set.
-func (f *FaultFS) Copy() *FaultFS {
+// Fork is another file system in the same state, down to what is unsynced, without faults.
+func (f *FaultFS) Fork() *FaultFS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	copies := map[*inode]*inode{}
+	fork := func(ino *inode) *inode {
+		if ino == nil {
+			return nil
+		}
+		if copies[ino] == nil {
+			copies[ino] = &inode{dir: ino.dir, cache: slices.Clone(ino.cache), disk: slices.Clone(ino.disk), dirty: maps.Clone(ino.dirty)}
+		}
+		return copies[ino]
+	}
 	next := NewFaultFS()
 	next.capacity, next.noSync = f.capacity, f.noSync
 	for name, ino := range f.names {
-		if name != "." {
-			n := &inode{dir: ino.dir, cache: slices.Clone(ino.cache), disk: slices.Clone(ino.cache), dirty: map[int]bool{}}
-			next.names[name], next.disk[name] = n, n
-		}
+		next.names[name] = fork(ino)
+	}
+	for name, ino := range f.disk {
+		next.disk[name] = fork(ino)
+	}
+	for _, op := range f.pending {
+		op.ino = fork(op.ino)
+		next.pending = append(next.pending, op)
 	}
 	return next
 }
