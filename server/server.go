@@ -119,6 +119,11 @@ func (s *Server) options() []grpc.ServerOption {
 			Time:                  2 * time.Minute,
 			Timeout:               20 * time.Second,
 		}),
+		// Requests and answers are small: gRPC's own 32 KiB each way and connection would be most of what a server of
+		// many callers holds.
+		grpc.ReadBufferSize(4 << 10),
+		grpc.WriteBufferSize(8 << 10),
+		grpc.SharedWriteBuffer(true),
 		// Goroutines that are kept do not grow their stacks anew for every signature: 4 % of a mint.
 		grpc.NumStreamWorkers(64),
 		// Shutdown closes log and store after the last handler, cut off or not.

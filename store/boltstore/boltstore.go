@@ -116,7 +116,9 @@ func open(path string, o Options) (*Backend, error) {
 	b.db, b.file = db, file
 	err = b.check()
 	if err == nil {
-		err = b.heal()
+		if err = b.heal(); noSpace(err) {
+			err = b.syncLeft()
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, b.Close())

@@ -58,16 +58,20 @@ type call struct {
 // decide is the only way to a call. It decides on the current state and records what it denies.
 func (c *core) decide(ctx context.Context, p policy.Principal, a ask) (*call, error) {
 	a.want.Principal = p
-	made := &call{want: a.want, entry: auditlog.Entry{
-		ID: a.id, Action: string(a.want.Action), Peer: p.Peer, Profile: string(a.want.Profile), Key: string(a.want.Key),
-	}}
-	if p.ID != "" {
-		made.entry.Principal = &auditlog.Principal{Kind: string(p.Kind), ID: p.ID, Claims: p.Claims, Certificate: p.Certificate}
-	}
+	made := &call{want: a.want, entry: entryOf(p, a)}
 	if !c.again(made) {
 		return nil, c.refuse(ctx, &made.entry, refused(made.decision))
 	}
 	return made, nil
+}
+
+// entryOf begins the entry of a request: who wants what.
+func entryOf(p policy.Principal, a ask) auditlog.Entry {
+	e := auditlog.Entry{ID: a.id, Action: string(a.want.Action), Peer: p.Peer, Profile: string(a.want.Profile), Key: string(a.want.Key)}
+	if p.ID != "" {
+		e.Principal = &auditlog.Principal{Kind: string(p.Kind), ID: p.ID, Claims: p.Claims, Certificate: p.Certificate}
+	}
+	return e
 }
 
 // again decides a call on the state that is current now and says whether it is allowed.
@@ -93,6 +97,7 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 		return audit.Position{}, c.refuse(ctx, &call.entry, err)
 	}
 	call.entry.Outcome = auditlog.Allowed
+	a.options.Privileged = reads(call.want.Action)
 	pos, err := c.record(ctx, &call.entry, a.options)
 	if err != nil {
 		return audit.Position{}, err
@@ -101,6 +106,17 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 		return pos, c.lastLook(ctx, *call)
 	}
 	return pos, nil
+}
+
+// reads says whether an action only looks. Whoever may look must see why nothing is minted, so the entries of what was
+// looked at may use what is kept free on a full disk; those of refusals may not.
+func reads(a policy.Action) bool {
+	switch a {
+	case policy.KeyRead, policy.PolicyRead, policy.AuditRead, policy.SystemRead:
+		return true
+	default:
+		return false
+	}
 }
 
 // lastLook decides a call once more, on a state that is not the one that it was decided on. It must be allowed again,
