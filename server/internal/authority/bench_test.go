@@ -2,7 +2,6 @@ package authority
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -20,7 +19,7 @@ func benchVault(b *testing.B) *vault {
 	v := &vault{t: b, kek: storetest.KEK(), memory: storetest.Memory(), clock: &clock{now: time.Now()}}
 	v.backend = storetest.NewFaulty(v.memory, nil)
 	fs := audit.DirFS(b.TempDir())
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	made, err := Init(b.Context(), InitConfig{
 		Backend: v.memory, KEKs: []envelope.KEK{v.kek}, LogFS: fs, Node: nodeName, TrustDomain: trustDomain,
 		Operator: operatorID, Hosts: []string{"localhost"}, Now: time.Now, Logger: quiet,

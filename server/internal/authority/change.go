@@ -54,7 +54,7 @@ func (c *core) change(ctx context.Context, p policy.Principal, a ask, work func(
 			err = refused(call.decision)
 			break
 		}
-		if err = c.attempt(ctx, call, a.options, work); !errors.Is(err, ErrConflict) {
+		if err = c.attempt(ctx, call, a.options, work); !errors.Is(err, store.ErrConflict) {
 			break
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func (v *vault) naiveEntries(f Filter, oldest bool) []string {
 	var all []string
 	for i, e := range v.entries() {
-		if (f.Key == "" || f.Key == e.Key) && (f.Principal == "" || e.Principal != nil && e.Principal.ID == f.Principal) &&
+		if e.Action != string(policy.AuditRead) && (f.Key == "" || f.Key == e.Key) && (f.Principal == "" || e.Principal != nil && e.Principal.ID == f.Principal) &&
 			(f.Action == "" || e.Action == f.Action) && (f.Outcome == "" || string(e.Outcome) == f.Outcome) && !e.Time.Before(f.Since) {
 			all = append(all, fmt.Sprint(i, " ", e.ID, " ", e.Outcome))
 		}

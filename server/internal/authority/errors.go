@@ -201,9 +201,9 @@ func recorded(err error) (auditlog.Outcome, string) {
 	switch {
 	case !errors.As(err, &e):
 		return auditlog.Failed, string(ReasonInternal)
-	case e.Kind == ErrDenied && e.cause != nil:
+	case errors.Is(e, ErrDenied) && e.cause != nil:
 		return auditlog.Denied, string(e.Reason) + ": " + e.cause.Error()
-	case e.Kind == ErrDenied, e.Kind == ErrRateLimited:
+	case errors.Is(e, ErrDenied), errors.Is(e, ErrRateLimited):
 		return auditlog.Denied, string(e.Reason)
 	default:
 		return auditlog.Failed, string(e.Reason) + ": " + e.Public

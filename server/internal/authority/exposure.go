@@ -192,8 +192,10 @@ func atApple(key Key, version int) string {
 			ids = append(ids, v.KeyID)
 		}
 	}
-	where := "App Store Connect, Users and Access, Integrations, App Store Connect API, Team Keys"
+	var where string
 	switch apple.Kind(key.Kind) {
+	case apple.KindAppStoreConnect:
+		where = "App Store Connect, Users and Access, Integrations, App Store Connect API, Team Keys"
 	case apple.KindAppStoreConnectIndividual:
 		where = "App Store Connect, the profile of the user whose key it is, Individual API Key"
 	case apple.KindEnterprise:

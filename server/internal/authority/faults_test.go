@@ -225,12 +225,10 @@ func TestUnknownOutcome(t *testing.T) {
 			v := ready(t)
 			v.importKey("spare")
 			v.backend.Plan(func(c storetest.Call) storetest.Fate {
-				switch {
-				case c.Write == 1:
+				if c.Write == 1 {
 					return fate
-				default:
-					return storetest.Refused
 				}
+				return storetest.Refused
 			})
 			wantReason(t, v.disable("asc"), ErrUnavailable, ReasonOutcomeUnknown)
 			wantReason(t, v.disable("spare"), ErrUnavailable, ReasonOutcomeUnknown)

@@ -232,6 +232,9 @@ func (v *vault) checkGap(kind string, rotated bool, anchor []byte) {
 		if anchor != nil {
 			_, err := v.show(anchor)
 			wantReason(t, err, ErrPrecondition, ReasonGap)
+			if e := v.last(); e.Outcome != auditlog.Failed || e.Principal == nil || e.Principal.ID != callerID || !strings.HasPrefix(e.Reason, string(ReasonGap)) {
+				t.Errorf("who showed the anchor is recorded as %+v", e)
+			}
 		}
 	}
 	stopped("at once")
@@ -299,7 +302,7 @@ func (v *vault) checkAfterGap(rotated bool) {
 		if stored.Index == 0 && rotated {
 			closed := v.core.store.Snapshot().ClosedLogs(nodeName)
 			end := closed[len(closed)-1]
-			if e.Gap == nil || e.Gap.Log != end.Log || e.Gap.Size != end.Size || e.Gap.Hash != auditlog.Hash(end.Hash) || e.Gap.ID == "" {
+			if e.Gap == nil || e.Gap.Log != end.Log || e.Gap.Size != end.Size || e.Gap.Hash != end.Hash || e.Gap.ID == "" {
 				t.Errorf("the first entry is %+v, gap %+v; the old log ends at %+v", e, e.Gap, end)
 			}
 		}

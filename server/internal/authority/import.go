@@ -61,6 +61,7 @@ func (k *Keys) Recipient(ctx context.Context, p policy.Principal, req Request) (
 			if err != nil {
 				return err
 			}
+			defer private.Wipe()
 			found = private.Recipient()
 			return storeMistake(tx.PutRecipient(private))
 		})

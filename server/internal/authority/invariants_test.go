@@ -134,6 +134,7 @@ func checkReplay(t testing.TB, entries []*auditlog.Entry, snap *store.Snapshot) 
 			}
 		case policy.PolicyApply:
 			policies++
+		default:
 		}
 	}
 	if got := snap.PolicyNumber(); got != policies {

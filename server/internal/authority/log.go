@@ -75,7 +75,8 @@ func (l *Log) ProveInclusion(ctx context.Context, _ policy.Principal, req Inclus
 
 // ProveConsistency proves to any authenticated caller that the log contains their checkpoint. A valid checkpoint of
 // ours that it does not contain is a gap: minting stops, the gap goes into the root, and the answer has ReasonGap.
-func (l *Log) ProveConsistency(ctx context.Context, _ policy.Principal, req ConsistencyRequest) (Consistency, error) {
+// Only such a one is recorded.
+func (l *Log) ProveConsistency(ctx context.Context, p policy.Principal, req ConsistencyRequest) (Consistency, error) {
 	anchor, err := auditlog.OpenCheckpoint(req.Checkpoint, l.verifier)
 	current := l.log.Origin()
 	if err != nil || anchor.Origin.KeyName() != current.KeyName() {
@@ -83,7 +84,8 @@ func (l *Log) ProveConsistency(ctx context.Context, _ policy.Principal, req Cons
 	}
 	proof, err := l.log.ProveConsistency(ctx, anchor)
 	if missing(err) {
-		return Consistency{}, l.discover(ctx, anchor)
+		e := entryOf(p, ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}})
+		return Consistency{}, l.refuse(ctx, &e, l.discover(ctx, anchor))
 	}
 	if err != nil {
 		return Consistency{}, err

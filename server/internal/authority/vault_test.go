@@ -382,15 +382,6 @@ func wantReason(t testing.TB, err error, kind error, reason Reason) {
 	}
 }
 
-func pemBlock(t testing.TB, data []byte) []byte {
-	t.Helper()
-	block, _ := pem.Decode(data)
-	if block == nil {
-		t.Fatal("not PEM")
-	}
-	return block.Bytes
-}
-
 func toPEM(pkcs8 []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
