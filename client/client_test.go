@@ -220,7 +220,7 @@ func TestOnlyReadsAreRetried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go s.Serve(l) //nolint:errcheck // ends with Stop
+	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(serviceConfig))
 	if err != nil {
@@ -276,7 +276,7 @@ func TestTokenHidesItself(t *testing.T) {
 		t.Error("the token does not give its text")
 	}
 	var log strings.Builder
-	slog.New(slog.NewTextHandler(&log, nil)).Info("minted", "token", tok)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("minted", slog.Any("token", tok))
 	inJSON, err := json.Marshal(struct{ T *Token }{tok})
 	if err != nil {
 		t.Fatal(err)

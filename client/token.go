@@ -55,7 +55,7 @@ func (t Token) String() string {
 func (t Token) GoString() string { return t.String() }
 
 // Format is String, whatever the verb.
-func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) } //nolint:errcheck // fmt has nowhere to put it
+func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) }
 
 // LogValue is String.
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }

@@ -86,7 +86,7 @@ func newest(ctx context.Context, cl *client.Client, f *signetv1.EntryFilter, lim
 		page = min(limit, maxPage)
 	}
 	var entries []*signetv1.StoredEntry
-	for e, err := range cl.Entries(ctx, f, signetv1.EntryOrder_ENTRY_ORDER_UNSPECIFIED, int32(page)) { //nolint:gosec // at most maxPage
+	for e, err := range cl.Entries(ctx, f, signetv1.EntryOrder_ENTRY_ORDER_UNSPECIFIED, int32(page)) {
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +107,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	}
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.Add(-time.Duration(n) * 24 * time.Hour), nil //nolint:gosec // at most 65535
+			return now.Add(-time.Duration(n) * 24 * time.Hour), nil
 		}
 	}
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {

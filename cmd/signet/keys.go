@@ -90,12 +90,12 @@ the version before it stays, and can be activated again until it is revoked.`,
 	}
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
-		version, err := strconv.ParseInt(args[1], 10, 32)
+		version, err := strconv.ParseInt(args[1], 10, 32) // so that it fits
 		if err != nil || version < 1 {
 			return cli.Malformedf("signet key show "+args[0]+" lists them", "VERSION is a number from 1")
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			k, err := cl.ActivateVersion(ctx, &signetv1.ActivateVersionRequest{Name: args[0], Version: int32(version)})
+			k, err := cl.ActivateVersion(ctx, &signetv1.ActivateVersionRequest{Name: args[0], Version: int32(version)}) //nolint:gosec // parsed as 32 bits
 			if err != nil {
 				return err
 			}
@@ -217,11 +217,11 @@ func (a *app) printExposure(x *signetv1.Exposure) error {
 	for _, l := range x.GetLogs() {
 		switch {
 		case l.GetUnreachable() != "":
-			fmt.Fprintf(a.Stdout, "log %s could not be asked: %s\n", l.GetOrigin(), l.GetUnreachable())
+			cli.Printf(a.Stdout, "log %s could not be asked: %s\n", l.GetOrigin(), l.GetUnreachable())
 		case l.GetTokens() == 0:
-			fmt.Fprintf(a.Stdout, "log %s: no token is alive\n", l.GetOrigin())
+			cli.Printf(a.Stdout, "log %s: no token is alive\n", l.GetOrigin())
 		default:
-			fmt.Fprintf(a.Stdout, "log %s: %s alive, the last until %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), clock(l.GetLastExpireTime()))
+			cli.Printf(a.Stdout, "log %s: %s alive, the last until %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), clock(l.GetLastExpireTime()))
 			rows := [][]string{{"HOLDER", "TOKENS", "LAST EXPIRES"}}
 			for _, h := range l.GetHolders() {
 				rows = append(rows, []string{h.GetId(), strconv.FormatInt(h.GetTokens(), 10), clock(h.GetLastExpireTime())})

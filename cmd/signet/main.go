@@ -35,5 +35,5 @@ func main() {
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	env := cli.Env{Args: args, Getenv: getenv, Stdin: stdin, Stdout: stdout, Stderr: stderr, Now: time.Now, Version: version}
-	return cli.Run(ctx, newRoot(env), env)
+	return cli.Run(ctx, newRoot, env)
 }

@@ -109,7 +109,7 @@ func (a *app) printToken(t *client.Token, format string) error {
 		}
 	}
 	if r := t.Receipt; r != nil {
-		fmt.Fprintf(a.Stderr, "receipt verified: entry %d of %s\n", r.GetIndex(), r.GetOrigin())
+		cli.Printf(a.Stderr, "receipt verified: entry %d of %s\n", r.GetIndex(), r.GetOrigin())
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ policy stays as it was. With --etag it is refused when somebody changed the poli
 				return a.applyProblem(args[0], err)
 			}
 			for _, w := range resp.GetWarnings() {
-				fmt.Fprintf(a.Stderr, "%s: warning: %s\n", place(args[0], int(w.GetLine()), int(w.GetColumn())), w.GetMessage())
+				cli.Printf(a.Stderr, "%s: warning: %s\n", place(args[0], int(w.GetLine()), int(w.GetColumn())), w.GetMessage())
 			}
 			if *format == "json" {
 				return cli.JSON(a.Stdout, resp)
@@ -78,7 +78,7 @@ func (a *app) applyProblem(file string, err error) error {
 		if p.Field != "" {
 			at += ":" + p.Field // "line:column"
 		}
-		fmt.Fprintf(a.Stderr, "%s: %s\n", at, p.Message)
+		cli.Printf(a.Stderr, "%s: %s\n", at, p.Message)
 	}
 	return &cli.Failure{Err: err, Todo: "the policy was not changed"}
 }
@@ -113,7 +113,7 @@ func (a *app) policyShow() *cobra.Command {
 				return cli.JSON(a.Stdout, p)
 			}
 			if p.GetRevision() == 0 {
-				fmt.Fprintln(a.Stderr, "No policy was applied yet, so everything but an operator's work is denied.")
+				cli.Printf(a.Stderr, "No policy was applied yet, so everything but an operator's work is denied.\n")
 				return nil
 			}
 			if _, err := a.Stdout.Write(p.GetDocument()); err != nil {
@@ -139,7 +139,7 @@ func (a *app) compile(file string) (*policy.Policy, error) {
 	p, err := policy.Compile(doc, nil, nil)
 	if pe, ok := errors.AsType[*policy.Error](err); ok {
 		for _, problem := range pe.Problems {
-			fmt.Fprintf(a.Stderr, "%s: %s\n", place(file, problem.Line, problem.Column), problem.Message)
+			cli.Printf(a.Stderr, "%s: %s\n", place(file, problem.Line, problem.Column), problem.Message)
 		}
 		return nil, cli.Malformedf("", "%s is no policy: %s", file, cli.Count(len(pe.Problems), "problem"))
 	}
@@ -179,10 +179,10 @@ the keys that it names are taken to exist and to fit.`,
 			return cli.JSON(a.Stdout, out)
 		}
 		for _, w := range warnings {
-			fmt.Fprintf(a.Stdout, "%s: warning: %s\n", place(args[0], w.Line, w.Column), w.Message)
+			cli.Printf(a.Stdout, "%s: warning: %s\n", place(args[0], w.Line, w.Column), w.Message)
 		}
 		if len(warnings) == 0 {
-			fmt.Fprintf(a.Stdout, "%s: ok\n", args[0])
+			cli.Printf(a.Stdout, "%s: ok\n", args[0])
 		}
 		return nil
 	}
@@ -218,7 +218,7 @@ func (a *app) policyTest() *cobra.Command {
 			}
 			failed++
 			if *format != "json" {
-				fmt.Fprintf(a.Stdout, "%s: failed: %s\n", place(args[0], r.Line, r.Column), r.Message)
+				cli.Printf(a.Stdout, "%s: failed: %s\n", place(args[0], r.Line, r.Column), r.Message)
 			}
 		}
 		if *format == "json" {
@@ -230,7 +230,7 @@ func (a *app) policyTest() *cobra.Command {
 			return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("%d of %s failed", failed, cli.Count(len(results), "test"))}
 		}
 		if *format != "json" {
-			fmt.Fprintf(a.Stdout, "%s: %s passed\n", args[0], cli.Count(len(results), "test"))
+			cli.Printf(a.Stdout, "%s: %s passed\n", args[0], cli.Count(len(results), "test"))
 		}
 		return nil
 	}

@@ -118,7 +118,7 @@ func (a *app) facts(f keyFlags, file string) (apple.Facts, error) {
 }
 
 func (a *app) warn(format string, args ...any) {
-	fmt.Fprintf(a.Stderr, "signet: warning: "+format+"\n", args...)
+	cli.Printf(a.Stderr, "signet: warning: "+format+"\n", args...)
 }
 
 // seal parses a plain key and seals it to the recipient, all in this process. The caller wipes data.
@@ -237,7 +237,7 @@ func (a *app) sayPlaintext(file string) {
 	if file == "-" {
 		return
 	}
-	fmt.Fprintf(a.Stderr, "The plaintext key still lies in %s. Apple gives it out only once, so first see the import succeed; then delete it\n"+
+	cli.Printf(a.Stderr, "The plaintext key still lies in %s. Apple gives it out only once, so first see the import succeed; then delete it\n"+
 		"and every copy (downloads, mail, backups, the trash): rm %s\n", file, file)
 }
 
@@ -345,7 +345,7 @@ func (a *app) printImported(resp *signetv1.ImportKeyResponse, format string) err
 			return err
 		}
 		if v.GetState() == signetv1.VersionState_VERSION_STATE_PENDING {
-			fmt.Fprintf(a.Stderr, "Version %d waits: signet key activate %s %d\n", v.GetNumber(), k.GetName(), v.GetNumber())
+			cli.Printf(a.Stderr, "Version %d waits: signet key activate %s %d\n", v.GetNumber(), k.GetName(), v.GetNumber())
 		}
 	}
 	return nil

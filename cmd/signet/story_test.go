@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -185,7 +186,8 @@ func cmdDER(ts *testscript.TestScript, neg bool, args []string) {
 
 var listenLine = regexp.MustCompile(`(?m)^listen: "?([^"\n]+)"?$`)
 
-// cmdReady waits until the server of a vault accepts connections: ready VAULT
+// cmdReady waits until the server of a vault answers a handshake, with a certificate of this vault's CA: anything may listen on a
+// port. ready VAULT
 func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: ready VAULT")
@@ -194,14 +196,19 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	if m == nil {
 		ts.Fatalf("no listen in the config")
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.DialTimeout("tcp", m[1], time.Second)
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(ts.ReadFile(filepath.Join(args[0], "tls", "ca.pem")))) {
+		ts.Fatalf("no CA in the vault")
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, NextProtos: []string{"h2"}}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", m[1], conf)
 		if err == nil {
-			ts.Check(conn.Close())
+			_ = conn.Close()
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("nothing listens: %v", err)
+			ts.Fatalf("the vault's server does not answer: %v", err)
 		}
 	}
 }

@@ -159,10 +159,10 @@ func (a *app) verifyServer(ctx context.Context, cl *client.Client, files []strin
 		if v.PinnedSize >= 0 {
 			since = fmt.Sprintf("grown from the pinned %d", v.PinnedSize)
 		}
-		fmt.Fprintf(a.Stdout, "verified: %s, %d entries, %s\n", v.Origin, v.Size, since)
+		cli.Printf(a.Stdout, "verified: %s, %d entries, %s\n", v.Origin, v.Size, since)
 	}
 	if len(done) > 1 {
-		fmt.Fprintln(a.Stdout, "There was a gap between these logs: signet system status says what was found, and who acknowledged it is in the log.")
+		cli.Printf(a.Stdout, "There was a gap between these logs: signet system status says what was found, and who acknowledged it is in the log.\n")
 	}
 	return nil
 }
@@ -231,11 +231,11 @@ func (a *app) progress(total int64) func(int64) {
 			return
 		}
 		if now := a.Now(); now.After(next) || done == total {
-			fmt.Fprintf(a.Stderr, "\r%d of %d entries", done, total)
+			cli.Printf(a.Stderr, "\r%d of %d entries", done, total)
 			next = now.Add(time.Second)
 		}
 		if done == total {
-			fmt.Fprintln(a.Stderr)
+			cli.Printf(a.Stderr, "\n")
 		}
 	}
 }

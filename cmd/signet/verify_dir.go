@@ -109,13 +109,13 @@ func (a *app) printReports(reports []*auditlog.Report, format string) error {
 			continue
 		}
 		for _, d := range r.Damage {
-			fmt.Fprintf(a.Stdout, "damage: %s: %s\n", r.Origin, d)
+			cli.Printf(a.Stdout, "damage: %s: %s\n", r.Origin, d)
 		}
 		for _, e := range r.Evidence {
-			fmt.Fprintf(a.Stdout, "set aside: %s: %d bytes of segment %d from byte %d on, which were never acknowledged\n", r.Origin, e.Length, e.Segment, e.Offset)
+			cli.Printf(a.Stdout, "set aside: %s: %d bytes of segment %d from byte %d on, which were never acknowledged\n", r.Origin, e.Length, e.Segment, e.Offset)
 		}
 		if len(r.Damage) == 0 {
-			fmt.Fprintf(a.Stdout, "verified: %s, %d entries, %d of them under a signature\n", r.Origin, r.Size-r.First, r.Signed-r.First)
+			cli.Printf(a.Stdout, "verified: %s, %d entries, %d of them under a signature\n", r.Origin, r.Size-r.First, r.Signed-r.First)
 		}
 	}
 	if format == "json" {

@@ -99,9 +99,13 @@ func Code(err error) int {
 	return Other
 }
 
-// Run executes the command tree and answers the exit code. What fails before a command's own code began is a mistake on the
-// command line; the whole help is not thrown after it.
-func Run(ctx context.Context, root *cobra.Command, env Env) int {
+// Run builds the command tree, executes it and answers the exit code. What fails before a command's own code began is a mistake on
+// the command line; the whole help is not thrown after it. A command whose output could not be written has failed, whether it looked
+// or not.
+func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
+	out := &output{w: env.Stdout}
+	env.Stdout = out
+	root := build(env)
 	if slices.ContainsFunc(env.Args, auditlog.LooksLikeKey) {
 		Report(env.Stderr, root.Name(), Malformedf("keys go by file, and only to signet key seal and signet key import", "an argument looks like a private key; nothing was done with it"))
 		return Malformed
@@ -122,6 +126,9 @@ func Run(ctx context.Context, root *cobra.Command, env Env) int {
 		}
 	})
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("writing to standard output: %w", out.err)
+	}
 	if err == nil {
 		return OK
 	}
@@ -151,9 +158,9 @@ func Report(w io.Writer, program string, err error) {
 	if auditlog.LooksLikeKey(markers.Replace(what)) {
 		what = "an argument or a file held what looks like a private key; it is not repeated here"
 	}
-	fmt.Fprintf(w, "%s: %s\n", program, clean(what, true))
+	Printf(w, "%s: %s\n", program, clean(what, true))
 	if todo != "" {
-		fmt.Fprintf(w, "  %s\n", clean(todo, false))
+		Printf(w, "  %s\n", clean(todo, false))
 	}
 }
 

@@ -67,7 +67,7 @@ func TestRun(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := Run(t.Context(), program(tt.err), Env{Args: tt.args, Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr})
+			code := Run(t.Context(), func(Env) *cobra.Command { return program(tt.err) }, Env{Args: tt.args, Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr})
 			if code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
 			}
@@ -83,7 +83,7 @@ func TestRun(t *testing.T) {
 
 func TestGroupAloneHelps(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	code := Run(t.Context(), program(nil), Env{Args: []string{"thing"}, Stdout: &stdout, Stderr: &stderr})
+	code := Run(t.Context(), func(Env) *cobra.Command { return program(nil) }, Env{Args: []string{"thing"}, Stdout: &stdout, Stderr: &stderr})
 	if code != OK || !strings.Contains(stdout.String(), "act") || stderr.Len() > 0 {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, &stdout, &stderr)
 	}
@@ -200,5 +200,20 @@ func TestFiles(t *testing.T) {
 	}
 	if err := WriteNew(filepath.Join(path, "below-a-file"), nil, 0o600); err == nil {
 		t.Error("a file below a file was written")
+	}
+}
+
+// full is a device with no space left.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestOutputThatIsLostIsAFailure(t *testing.T) {
+	var stderr bytes.Buffer
+	careless := func(env Env) *cobra.Command {
+		return &cobra.Command{Use: "prog", RunE: func(*cobra.Command, []string) error { Printf(env.Stdout, "data\n"); return nil }}
+	}
+	if code := Run(t.Context(), careless, Env{Stdout: full{}, Stderr: &stderr}); code != Other || !strings.Contains(stderr.String(), "no space left") {
+		t.Errorf("exit code %d, %s", code, &stderr)
 	}
 }

@@ -18,6 +18,25 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+// output remembers the first write that failed.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// Printf prints without looking at the error: of standard output Run looks at it, of standard error there is nobody left to tell.
+func Printf(w io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format, args...)
+}
+
 // choice is a flag that takes one of a few words.
 type choice struct {
 	value *string
@@ -97,7 +116,7 @@ func Table(w io.Writer, rows [][]string) error {
 		for i, cell := range row {
 			cells[i] = clean(cmp.Or(cell, "-"), false)
 		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t")) //nolint:errcheck // a buffer takes everything
+		Printf(tw, "%s\n", strings.Join(cells, "\t"))
 	}
 	if err := tw.Flush(); err != nil {
 		return err

@@ -80,7 +80,7 @@ func (p *program) certify(ctx context.Context, dir, uri, out string) error {
 	if err != nil {
 		return todo(err)
 	}
-	fmt.Fprintf(p.Stdout, "Wrote %s. Use it with: SIGNET_CONFIG=%s\n", out, filepath.Join(out, clientFile))
+	cli.Printf(p.Stdout, "Wrote %s. Use it with: SIGNET_CONFIG=%s\n", out, filepath.Join(out, clientFile))
 	return cli.Facts(p.Stdout,
 		[2]string{"caller", uri},
 		[2]string{"certificate", cert.Fingerprint},

@@ -30,7 +30,7 @@ server has the vault open, the vault itself is not looked into.`,
 			p.warnCertificate(conf)
 			sc, err := p.open(c.Context(), conf)
 			if errors.Is(err, errInUse) {
-				fmt.Fprintf(p.Stdout, "%s: ok; a running server has the vault open, so the vault was not looked into\n", file)
+				cli.Printf(p.Stdout, "%s: ok; a running server has the vault open, so the vault was not looked into\n", file)
 				return nil
 			}
 			if err != nil {
@@ -40,7 +40,7 @@ server has the vault open, the vault itself is not looked into.`,
 			if err := server.Check(c.Context(), sc); err != nil {
 				return todo(err)
 			}
-			fmt.Fprintf(p.Stdout, "%s: ok\n", file)
+			cli.Printf(p.Stdout, "%s: ok\n", file)
 			return nil
 		},
 	}
@@ -60,7 +60,7 @@ func (p *program) warnCertificate(conf *config) {
 		return
 	}
 	if left := leaf.NotAfter.Sub(p.Now()); left < 30*24*time.Hour {
-		fmt.Fprintf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n"+
+		cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n"+
 			"  put another in place of %s and its key, of a CA that is in the callers' ca.pem; a running server takes it up by itself\n",
 			leaf.NotAfter.UTC().Format(time.RFC3339), conf.TLS.Certificate)
 	}
@@ -113,10 +113,10 @@ func (p *program) printReport(r server.Report, format string) error {
 		}{r.VaultID, r.Keys, r.Entries, append([]string{}, r.Damages...)})
 	}
 	for _, d := range r.Damages {
-		fmt.Fprintln(p.Stdout, "damage:", d)
+		cli.Printf(p.Stdout, "damage: %s\n", d)
 	}
 	if len(r.Damages) == 0 {
-		fmt.Fprintf(p.Stdout, "vault %s: clean: %s, %d audit entries\n", r.VaultID, cli.Count(r.Keys, "key"), r.Entries)
+		cli.Printf(p.Stdout, "vault %s: clean: %s, %d audit entries\n", r.VaultID, cli.Count(r.Keys, "key"), r.Entries)
 	}
 	return nil
 }

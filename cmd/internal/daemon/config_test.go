@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -109,6 +111,26 @@ func TestReachable(t *testing.T) {
 		if err != nil || strings.Join(names, " ") != tt.names || address != tt.address {
 			t.Errorf("reachable(%s, %v) = %v, %s, %v", tt.listen, tt.hosts, names, address, err)
 		}
+	}
+}
+
+// A port that outgoing connections may use, too, could be taken when the server starts again.
+func TestPortZeroStaysOutOfTheEphemeralRange(t *testing.T) {
+	for range 50 {
+		listen, err := pickPort(t.Context(), "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, err := net.SplitHostPort(listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := strconv.Atoi(port); err != nil || n < firstPort || n > lastPort {
+			t.Errorf("port %s, %v", port, err)
+		}
+	}
+	if listen, err := pickPort(t.Context(), "127.0.0.1:7443"); err != nil || listen != "127.0.0.1:7443" {
+		t.Errorf("a port that was named became %s, %v", listen, err)
 	}
 }
 

@@ -9,6 +9,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,9 @@ import (
 )
 
 // Run is signetd: the exit code that the arguments lead to.
-func Run(ctx context.Context, env cli.Env) int {
+func Run(ctx context.Context, env cli.Env) int { return cli.Run(ctx, newRoot, env) }
+
+func newRoot(env cli.Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "signetd",
 		Short: "Keep Apple signing keys and serve the tokens made with them",
@@ -31,7 +34,7 @@ Make a vault, start it, and give a caller a certificate:
 	}
 	p := &program{env}
 	root.AddCommand(p.init(), p.serve(), p.cert(), p.check(), p.fsck(), p.version())
-	return cli.Run(ctx, root, env)
+	return root
 }
 
 // program is what the commands share.
@@ -44,8 +47,8 @@ func (p *program) version() *cobra.Command {
 		Example: "  signetd version",
 		Args:    cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			c.Println("signetd " + p.Version)
-			return nil
+			_, err := fmt.Fprintln(c.OutOrStdout(), "signetd "+p.Version)
+			return err
 		},
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/goccy/go-yaml"
@@ -56,7 +58,7 @@ The directory appears whole or not at all. A vault that is there already is not 
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the vault's directory")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", `where to serve, "host:port"; port 0 picks a free one`)
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", `where to serve, "host:port"; port 0 picks a free one from 20000 to 32767`)
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "a name or address by which callers reach the server; may be repeated; that of --listen when left out")
 	required(cmd, "dir")
 	return cmd
@@ -84,7 +86,7 @@ func (p *program) create(ctx context.Context, dir, listen string, hosts []string
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.Stdout, "Created a vault in %s. Start it with: signetd serve --config %s\n", dir, filepath.Join(dir, configFile))
+	cli.Printf(p.Stdout, "Created a vault in %s. Start it with: signetd serve --config %s\n", dir, filepath.Join(dir, configFile))
 	if err := cli.Facts(p.Stdout,
 		[2]string{"listens on", listen},
 		[2]string{"operator", firstOperator + ", SIGNET_CONFIG=" + filepath.Join(dir, operatorDir, clientFile)},
@@ -93,10 +95,14 @@ func (p *program) create(ctx context.Context, dir, listen string, hosts []string
 	); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.Stderr, "signetd: %s opens everything in the vault and lies on the same disk: a stolen disk is not defended.\n"+
+	cli.Printf(p.Stderr, "signetd: %s opens everything in the vault and lies on the same disk: a stolen disk is not defended.\n"+
 		"  Keep a copy of it apart from the backups of the vault: without it nobody opens the vault again.\n", filepath.Join(dir, kekFile))
 	return nil
 }
+
+// Where port 0 looks: below the range from which systems take the ports of outgoing connections (32768 and up on Linux). The port
+// is in the config for good, and in that range a stranger's connection could hold it when the server starts the next time.
+const firstPort, lastPort = 20000, 32767
 
 // pickPort puts a free port where the address has port 0.
 func pickPort(ctx context.Context, listen string) (string, error) {
@@ -105,20 +111,31 @@ func pickPort(ctx context.Context, listen string) (string, error) {
 		return "", cli.Malformedf("", `--listen is not "host:port", such as 127.0.0.1:7443`)
 	}
 	if port == "0" {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
-		if err != nil {
-			return "", fmt.Errorf("looking for a free port: %w", err)
+		if listen, err = freePort(ctx, host); err != nil {
+			return "", err
 		}
-		_, port, err = net.SplitHostPort(l.Addr().String())
-		if err := errors.Join(err, l.Close()); err != nil {
-			return "", fmt.Errorf("looking for a free port: %w", err)
-		}
-		listen = net.JoinHostPort(host, port)
 	}
 	if err := validListen(listen); err != nil {
 		return "", cli.Malformedf("", "--listen: %w", err)
 	}
 	return listen, nil
+}
+
+func freePort(ctx context.Context, host string) (string, error) {
+	var last error
+	for range 100 {
+		n := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // not a secret
+		listen := net.JoinHostPort(host, strconv.Itoa(n))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
+		if err == nil {
+			err = l.Close()
+		}
+		if err == nil {
+			return listen, nil
+		}
+		last = err
+	}
+	return "", fmt.Errorf("looking for a free port: %w", last)
 }
 
 // newDir makes a directory that appears whole, synced, or not at all: fill builds it beside its place. A place that holds

@@ -65,7 +65,7 @@ func (p *program) run(ctx context.Context, conf *config) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	fmt.Fprintf(p.Stderr, "signetd: serving on %s\n", l.Addr())
+	cli.Printf(p.Stderr, "signetd: serving on %s\n", l.Addr())
 	select {
 	case err = <-served:
 		err = errors.Join(errors.New("the listener ended by itself"), err)
