@@ -63,7 +63,7 @@ func ParseSegmentName(name string) (number int64, ok bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
-	return int64(n), err == nil && n > 0 //nolint:gosec // 63 bits
+	return int64(n), err == nil && n > 0
 }
 
 // Header is the first line of a segment. It says where the log stood when the segment was begun, so that the segment

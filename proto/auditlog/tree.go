@@ -24,7 +24,7 @@ func NewTree(size int64, frontier []Hash) (Tree, error) {
 	return Tree{size: size, nodes: slices.Clone(frontier)}, nil
 }
 
-func nodeCount(size int64) int { return bits.OnesCount64(uint64(max(0, size))) } //nolint:gosec // not negative
+func nodeCount(size int64) int { return bits.OnesCount64(uint64(max(0, size))) }
 
 // Size is the number of leaves.
 func (t *Tree) Size() int64 { return t.size }

@@ -87,18 +87,25 @@ type Evidence struct {
 // history rewritten consistently from some batch on.
 func VerifySegments(fsys fs.FS, v note.Verifier, o VerifyOptions) (*Report, error) {
 	c := &check{fsys: fsys, archived: o.Archived, r: Report{Hash: emptyTree}}
-	// The checkpoint first: what it vouches for is then in the files found, even while a server goes on writing.
-	found, err := c.checkpoint(v)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.list(); err != nil {
-		return nil, err
+	// The checkpoint first: what it vouches for is then in the files found, even while a server goes on writing. The
+	// server puts it there before the first segment; twice, because it may have done so in between.
+	found := false
+	for range 2 {
+		var err error
+		if found, err = c.checkpoint(v); err != nil {
+			return nil, err
+		}
+		if err := c.list(); err != nil {
+			return nil, err
+		}
+		if found || len(c.files) == 0 {
+			break
+		}
 	}
 	if !found && len(c.files) == 0 {
 		return nil, errors.New("there is neither a segment nor a checkpoint file here; is this the directory of one log?")
 	}
-	if !found { // the server puts it there before the first segment
+	if !found {
 		c.damage(Damage{Index: -1, What: "the checkpoint file is missing"})
 	}
 	c.chain()
@@ -158,6 +165,7 @@ func (c *check) list() error {
 	if err != nil {
 		return fmt.Errorf("listing the segments: %w", err)
 	}
+	c.files = nil
 	for _, d := range dir {
 		number, ok := ParseSegmentName(d.Name())
 		if !ok {

@@ -3,7 +3,6 @@ package audit_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -44,7 +43,7 @@ func newKey(name string) (note.Signer, note.Verifier) {
 func config(fsys audit.FS) audit.Config {
 	return audit.Config{
 		FS: fsys, Origin: origin, Signer: signer, Now: func() time.Time { return epoch }, MinFree: 1, Ballast: 4096,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	}
 }
 

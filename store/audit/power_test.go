@@ -223,7 +223,7 @@ func inspect(ctx context.Context, fsys *storetest.FaultFS, w *witness) error {
 	if err != nil {
 		return fmt.Errorf("opening: %w", err)
 	}
-	defer l.Close() //nolint:errcheck // reads only
+	defer l.Close()
 	var tree auditlog.Tree
 	hashes := map[int64]auditlog.Hash{0: tree.Hash()}
 	for s, err := range l.Entries(ctx, 0, 1<<62) {
