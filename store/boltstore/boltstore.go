@@ -21,7 +21,8 @@
 // byte to a new one, that is synced, checked and renamed into place, and the
 // directory synced: what the copy says is on the disk. The same is done at Open
 // when the last process did not close the file in order, because its last sync
-// may have been such a one.
+// may have been such a one; there, on a disk without room for a copy, the file is
+// written over itself and synced.
 package boltstore
 
 import (
@@ -29,19 +30,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
-	"syscall"
-	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/p8signet/signet/store"
 )
@@ -117,7 +113,7 @@ func open(path string, o Options) (*Backend, error) {
 	err = b.check()
 	if err == nil {
 		if err = b.heal(); noSpace(err) {
-			err = b.syncLeft()
+			err = b.rewrite()
 		}
 	}
 	if err != nil {
@@ -183,94 +179,6 @@ func removeIfThere(path string) error {
 // the lock is held.
 func (b *Backend) temp() string { return b.path + ".new" }
 
-// initBolt makes an empty store.
-func initBolt(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return fmt.Errorf("making a bbolt file: %w", err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		meta, err := tx.CreateBucket(bucketMeta)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucket(bucketBlobs); err != nil {
-			return err
-		}
-		return meta.Put(keyFormat, format)
-	})
-	return errors.Join(err, db.Close())
-}
-
-// openBolt opens an existing bbolt file, and returns the file that it uses too.
-func openBolt(path string) (*bbolt.DB, *os.File, error) {
-	var file *os.File
-	var db *bbolt.DB
-	err := guard(func() error {
-		var err error
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			// The lock file keeps others out; this one keeps out a program that does
-			// not know it. It must not wait.
-			Timeout:      time.Nanosecond,
-			FreelistType: bbolt.FreelistMapType,
-			NoStatistics: true,
-			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
-				f, err := os.OpenFile(name, flag&^os.O_CREATE, perm)
-				if err != nil {
-					return nil, err
-				}
-				// bbolt would make a new store of an empty file.
-				if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() || fi.Size() == 0 {
-					return nil, errors.Join(errors.New("it is empty or not a regular file, and so not a store"), err, f.Close())
-				}
-				file = f
-				return f, nil
-			},
-		})
-		return err
-	})
-	if err != nil && file != nil {
-		err = errors.Join(err, letGo(file))
-	}
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, nil, store.ErrInUse
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	db.AllocSize = reserveStep // what reserve did not foresee
-	return db, file, nil
-}
-
-// closeBolt closes a bbolt file, and its descriptor even where bbolt stumbles.
-// Where it has stumbled in a transaction that writes, it may hold its own lock
-// for good, and closing would wait for that: then its mapping is given up.
-func closeBolt(db *bbolt.DB, file *os.File, stumbled bool) error {
-	if stumbled {
-		return letGo(file)
-	}
-	return errors.Join(guard(db.Close), letGo(file))
-}
-
-// letGo closes a file that bbolt should have closed, and did not where it
-// stumbled. Closing alone would not unlock it: bbolt's mapping keeps it open.
-func letGo(file *os.File) error {
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_UN); errors.Is(err, syscall.EBADF) {
-		return nil // it is closed
-	}
-	if err := file.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-		return err
-	}
-	return nil
-}
-
 // check looks at the file just opened: whether it is one of ours, and whole.
 func (b *Backend) check() error {
 	var err error
@@ -290,21 +198,6 @@ func (b *Backend) check() error {
 		}
 		return nil
 	})
-}
-
-var errStumbled = errors.New("the file is damaged")
-
-// guard runs f and turns a panic, which bbolt answers damage with, and a fault
-// in the mapped file, which a truncated one causes, into an error.
-func guard(f func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(old)
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: bbolt says: %v", errStumbled, r)
-		}
-	}()
-	return f()
 }
 
 // view runs f in a transaction that reads.
@@ -496,20 +389,4 @@ func (b *Backend) close() error {
 		return errors.Join(err, removeIfThere(b.building), b.lock.remove())
 	}
 	return errors.Join(err, b.lock.release(b.dirty == nil && err == nil))
-}
-
-// noSpace says whether err is a write that found no room. Writes come before the
-// sync that could make them count, so that nothing has changed then.
-func noSpace(err error) bool {
-	var p *fs.PathError
-	return errors.As(err, &p) && p.Op == "write" &&
-		(errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG))
-}
-
-// copyBytes copies by reading and writing. It must not be left to the kernel
-// (copy_file_range): that may share the blocks of the disk, while what counts is
-// what we can read.
-func copyBytes(dst io.Writer, src io.Reader) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, 1<<20))
-	return err
 }

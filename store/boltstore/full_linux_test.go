@@ -54,8 +54,30 @@ func TestFullDisk(t *testing.T) {
 			t.Fatalf("small change %d after the big one: %v", i, err)
 		}
 	}
-	cfg := config(t, dir, b)
-	storetest.CheckInvariants(t, cfg)
+	storetest.CheckInvariants(t, config(t, dir, b))
+
+	// It opens on the full disk, in order and after a process that did not close it.
+	path := filepath.Join(dir, "store.db")
+	for _, left := range []bool{false, true} {
+		closeBackend(t, b)
+		if left {
+			mark(t, path)
+		}
+		fill(t, filepath.Join(dir, "ballast")) // what closing has freed
+		old := stat(t, path)
+		b = open(t, path)
+		if !os.SameFile(old, stat(t, path)) {
+			t.Error("there was room for a copy, so this tests nothing")
+		}
+		var err error
+		if s, err = store.Open(t.Context(), config(t, dir, b)); err != nil {
+			t.Fatal(err)
+		}
+		storetest.CheckInvariants(t, config(t, dir, b))
+		if err := put(s, "doc1"); err != nil {
+			t.Errorf("a small change after opening on the full disk: %v", err)
+		}
+	}
 	if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
 		t.Fatal(err)
 	}
@@ -70,10 +92,25 @@ func TestFullDisk(t *testing.T) {
 	storetest.CheckInvariants(t, config(t, dir, open(t, filepath.Join(dir, "store.db"))))
 }
 
+// mark makes a store look as if its process had not closed it.
+func mark(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path+".lock", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("4711    "), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // fill takes all that is left of a disk.
 func fill(t *testing.T, path string) {
 	t.Helper()
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -86,15 +87,26 @@ func (b *Backend) heal() error {
 	return nil
 }
 
-// syncLeft is for a file that another process did not close, on a disk that has no room for a copy of it: it is synced
-// where it is. That a sync of that process had failed too is then not ruled out, but only a vault that opens lets a key
-// be turned off. What such a sync lost shows after the next power cut, as a store that is older than its log.
+// rewrite is heal for Open on a disk that has no room for a copy: only a vault that
+// opens lets a key be turned off. Everything in use is written over itself, which
+// takes no room, makes the kernel call it unwritten again, and so a sync worth
+// something: first the pages, then the two that say which of them count.
 // b.writing is held.
-func (b *Backend) syncLeft() error {
-	if err := errors.Join(b.file.Sync(), syncDir(b.path)); err != nil {
+func (b *Backend) rewrite() error {
+	err := b.view(func(tx *bbolt.Tx) error {
+		metas := 2 * int64(tx.DB().Info().PageSize)
+		for _, part := range []struct{ from, to int64 }{{metas, tx.Size()}, {0, metas}} {
+			src := io.NewSectionReader(b.file, part.from, part.to-part.from)
+			if err := errors.Join(copyBytes(io.NewOffsetWriter(b.file, part.from), src), b.file.Sync()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, syncDir(b.path)); err != nil {
 		return fmt.Errorf("making sure what the store holds: %w", err)
 	}
-	b.log.Warn("the disk has no room for a copy of the store, which was not closed; it was synced where it is", slog.String("file", b.path))
+	b.log.Warn("the disk has no room for a copy of the store, which was not closed; it was written over itself", slog.String("file", b.path))
 	b.dirty = nil
 	return nil
 }

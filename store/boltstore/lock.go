@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -12,8 +13,9 @@ import (
 )
 
 // lock is an exclusive lock on a file of its own: unlike one on the store's file
-// it holds while that is replaced. In the file is who has it; a file that is not
-// empty, and not locked, was left by a process that did not end in order.
+// it holds while that is replaced. In the file is who has it, or that it was
+// released; one that names a process, and is not locked, was left by a process
+// that did not end in order.
 type lock struct {
 	f    *os.File
 	left bool // the process that had it before did not release it
@@ -38,9 +40,9 @@ func tryAcquire(path string) (*lock, error) {
 		return nil, fmt.Errorf("opening the lock: %w", err)
 	}
 	if err := flock(f); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // for the message alone
+		holder, _ := read(f) // for the message alone
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("%w (process %s holds %s)", store.ErrInUse, strings.TrimSpace(string(holder)), path)
+			err = fmt.Errorf("%w (process %s holds %s)", store.ErrInUse, holder, path)
 		}
 		return nil, errors.Join(err, f.Close())
 	}
@@ -51,13 +53,33 @@ func tryAcquire(path string) (*lock, error) {
 	if there, err := os.Stat(path); err != nil || !os.SameFile(mine, there) {
 		return nil, f.Close()
 	}
-	l := &lock{f: f, left: mine.Size() > 0}
+	last, err := read(f)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reading the lock: %w", err), f.Close())
+	}
 	// Not synced: after a crash of the machine the cache is gone, and with it the
 	// reason to doubt it.
-	if err := errors.Join(f.Truncate(0), writeAt(f, fmt.Sprintf("%d\n", os.Getpid()))); err != nil {
+	if err := write(f, strconv.Itoa(os.Getpid())); err != nil {
 		return nil, errors.Join(fmt.Errorf("writing the lock: %w", err), f.Close())
 	}
-	return l, nil
+	return &lock{f: f, left: last != "" && last != released}, nil
+}
+
+const (
+	released = "released"
+	lockSize = 24
+)
+
+func read(f *os.File) (string, error) {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, lockSize))
+	return strings.TrimSpace(string(b)), err
+}
+
+// write writes over what is there, in the same length, so that a full disk has
+// room for it.
+func write(f *os.File, s string) error {
+	_, err := f.WriteAt(fmt.Appendf(nil, "%-*s\n", lockSize-1, s), 0)
+	return err
 }
 
 func flock(f *os.File) error {
@@ -69,17 +91,12 @@ func flock(f *os.File) error {
 	}
 }
 
-func writeAt(f *os.File, s string) error {
-	_, err := f.WriteAt([]byte(s), 0)
-	return err
-}
-
 // release lets go. clean says that there is nothing for the next process to make
 // sure of.
 func (l *lock) release(clean bool) error {
 	var err error
 	if clean {
-		err = l.f.Truncate(0)
+		err = write(l.f, released)
 	}
 	return errors.Join(err, l.f.Close())
 }
