@@ -1,9 +1,11 @@
 package authority
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/storetest"
 
 	"golang.org/x/mod/sumdb/note"
@@ -592,6 +595,72 @@ func TestDenialFlood(t *testing.T) {
 	}
 	if own != ownRefusals || int64(own)+counted != calls {
 		t.Errorf("%d entries and %d counted, want %d and the rest of %d", own, counted, ownRefusals, calls)
+	}
+}
+
+// TestConflict changes the store under a change: it is decided anew, and gives up when that does not end.
+func TestConflict(t *testing.T) {
+	for _, foreign := range []int{1, 100} {
+		t.Run(fmt.Sprint(foreign), func(t *testing.T) {
+			v := ready(t)
+			c, left := v.core, foreign
+			err := c.change(t.Context(), principal(operatorID), ask{id: "the-change", want: policy.Request{Action: policy.KeyDisable, Key: "asc"}}, func(call *call, tx *store.Tx) error {
+				key, _ := tx.Key("asc")
+				if left > 0 {
+					left--
+					head, _ := c.store.Snapshot().LogHead(nodeName)
+					_, err := c.store.Commit(t.Context(), c.store.Begin(), head)
+					check(t, err)
+				}
+				return tx.PutKey(key.Disable())
+			})
+			if foreign == 1 {
+				check(t, err)
+			} else {
+				wantReason(t, err, ErrConflict, ReasonConflict)
+			}
+			v.checkInvariants()
+		})
+	}
+}
+
+// TestHangUp hangs up before and during a change: before, nothing happens; during, it is carried through.
+func TestHangUp(t *testing.T) {
+	v := ready(t)
+	c := v.core
+	c.changes.lock <- struct{}{}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := v.Keys.Disable(ctx, principal(operatorID), v.keyRequest("asc", ""))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Disable = %v", err)
+	}
+	<-c.changes.lock
+	v.mustMint("release")
+
+	ctx, cancel = context.WithCancel(t.Context())
+	err = c.change(ctx, principal(operatorID), ask{id: "the-change", want: policy.Request{Action: policy.KeyDisable, Key: "asc"}}, func(call *call, tx *store.Tx) error {
+		key, _ := tx.Key("asc")
+		cancel()
+		return tx.PutKey(key.Disable())
+	})
+	check(t, err)
+	_, err = v.mint("release")
+	wantReason(t, err, ErrPrecondition, ReasonKeyDisabled)
+	v.checkInvariants()
+}
+
+// TestFirstSignature says that the first signature of a version was verified when its token is out.
+func TestFirstSignature(t *testing.T) {
+	v := ready(t)
+	signer, err := v.core.store.Signer(t.Context(), v.core.store.Snapshot(), "asc", 1)
+	check(t, err)
+	if signer.Proven() {
+		t.Error("proven before it has signed")
+	}
+	v.mustMint("release")
+	if !signer.Proven() {
+		t.Error("not proven by a mint")
 	}
 }
 

@@ -97,7 +97,7 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 		return audit.Position{}, c.refuse(ctx, &call.entry, err)
 	}
 	call.entry.Outcome = auditlog.Allowed
-	a.options.Privileged = reads(call.want.Action)
+	a.options.Privileged = a.options.Privileged || reads(call.want.Action)
 	pos, err := c.record(ctx, &call.entry, a.options)
 	if err != nil {
 		return audit.Position{}, err

@@ -199,6 +199,8 @@ func shuttingDown(cause error) *Error {
 func recorded(err error) (auditlog.Outcome, string) {
 	var e *Error
 	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return auditlog.Failed, "CANCELED: the caller did not wait"
 	case !errors.As(err, &e):
 		return auditlog.Failed, string(ReasonInternal)
 	case errors.Is(e, ErrDenied) && e.cause != nil:

@@ -152,11 +152,11 @@ func missing(err error) bool {
 // to a gap that is known, it is a new one: minting stops at once, then the gap goes into the root. The answer is the
 // error for the one who showed the anchor.
 func (c *core) discover(ctx context.Context, anchor auditlog.Checkpoint) error {
+	ctx = context.WithoutCancel(ctx) // who has shown it may go
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
 	defer c.unlock()
-	ctx = context.WithoutCancel(ctx)
 	_, err := c.log.ProveConsistency(ctx, anchor)
 	answer := &Error{Kind: ErrPrecondition, Reason: ReasonGap, Public: "the log does not contain this checkpoint, although this vault has signed it: a part of the record is lost; see the gaps in the status"}
 	if !missing(err) || errors.Is(err, audit.ErrBeyondEnd) || belongs(anchor, c.state.Load().snap.Gaps()) {
@@ -168,6 +168,9 @@ func (c *core) discover(ctx context.Context, anchor auditlog.Checkpoint) error {
 			Detail: fmt.Sprintf("a checkpoint of log %s with %d entries was shown that the log does not contain", anchor.Origin.Log, anchor.Size),
 			Log:    store.LogHead{Log: anchor.Origin.Log, Size: anchor.Size, Hash: anchor.Hash},
 		}
+		if errors.Is(err, audit.ErrUnknownLog) {
+			gap.Log.Size, gap.Log.Hash = 0, auditlog.EmptyHash() // all of it is lost
+		}
 		c.changes.gap = &finding{gap: gap}
 		// Minting stops here. A token whose last look came before this has its entry below the end that moveLog reads.
 		c.publish(c.store.Snapshot())
@@ -178,7 +181,7 @@ func (c *core) discover(ctx context.Context, anchor auditlog.Checkpoint) error {
 }
 
 // belongs says whether an anchor that is missing belongs to a gap that is known: of the same log, and no shorter than
-// the head that was missed there. A log id of which nothing was known is missed from its beginning.
+// the head that was missed there.
 func belongs(anchor auditlog.Checkpoint, gaps []store.Gap) bool {
 	for _, g := range gaps {
 		if g.Kind == store.GapLog && g.Log.Log == anchor.Origin.Log && anchor.Size >= g.Log.Size {

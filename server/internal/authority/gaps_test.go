@@ -1,9 +1,11 @@
 package authority
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,9 +105,24 @@ func TestGaps(t *testing.T) {
 		}, true},
 		{"a bit flipped near the end", store.GapLog, func(v *vault) []byte {
 			v.close()
-			names := v.fs.List(v.core2())
-			check(v.t, v.fs.Tamper(lastSegment(names), func(b []byte) []byte {
+			all := segments(v.fs.List(v.storedLog()))
+			check(v.t, v.fs.Tamper(all[len(all)-1], func(b []byte) []byte {
 				b[len(b)-len(b)/4] ^= 1
+				return b
+			}))
+			v.mustOpen()
+			return nil
+		}, true},
+		{"a bit flipped in an earlier segment, where the last root was named", store.GapLog, func(v *vault) []byte {
+			for range 3 { // every start begins a segment
+				v.close()
+				v.mustOpen()
+				v.mustMint("release")
+			}
+			v.close()
+			second := segments(v.fs.List(v.storedLog()))[1] // the first is of Init
+			check(v.t, v.fs.Tamper(second, func(b []byte) []byte {
+				b[bytes.LastIndex(b, []byte("key.import"))] ^= 1
 				return b
 			}))
 			v.mustOpen()
@@ -175,8 +192,8 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// core2 is the id of the log that the store names, with the authority closed.
-func (v *vault) core2() string {
+// storedLog is the id of the log that the store names, with the authority closed.
+func (v *vault) storedLog() string {
 	v.t.Helper()
 	s, err := store.Open(context.Background(), v.storeConfig())
 	check(v.t, err)
@@ -185,14 +202,8 @@ func (v *vault) core2() string {
 	return head.Log
 }
 
-func lastSegment(names []string) string {
-	last := ""
-	for _, name := range names {
-		if strings.HasSuffix(name, ".log") {
-			last = name
-		}
-	}
-	return last
+func segments(names []string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") })
 }
 
 // forge is a checkpoint of the current log with so many entries that never were, as a log that forked would have it.
@@ -386,6 +397,27 @@ func TestGapsBelong(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnknownLog shows anchors of a log of which nothing is left: whatever their size, they are one gap.
+func TestUnknownLog(t *testing.T) {
+	v := ready(t)
+	anchor := func(size int64) []byte {
+		origin := v.core.log.Origin()
+		origin.Log = "lost"
+		note, err := auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: origin, Size: size, Hash: auditlog.Hash{9}}, v.Keys.signer)
+		check(t, err)
+		return note
+	}
+	_, err := v.show(anchor(100))
+	wantReason(t, err, ErrPrecondition, ReasonGap)
+	v.acknowledge(v.openGaps()[0].ID)
+	for _, size := range []int64{100, 3, 1000} {
+		_, err = v.show(anchor(size))
+		wantReason(t, err, ErrPrecondition, ReasonGap)
+	}
+	v.mustMint("release")
+	v.checkInvariants()
 }
 
 // TestGapWhileStoreFails finds a gap while the store takes nothing: minting stops all the same, and the gap is in the

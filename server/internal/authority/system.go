@@ -76,8 +76,7 @@ func (s *System) Ready() error { return s.obstacle(s.state.Load()) }
 // Status answers what the node is and whether it can mint.
 func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (Status, error) {
 	var status Status
-	// Privileged: that the disk is full must be readable when it is.
-	want := ask{id: req.ID, want: policy.Request{Action: policy.SystemRead}, options: audit.AppendOptions{Privileged: true}}
+	want := ask{id: req.ID, want: policy.Request{Action: policy.SystemRead}}
 	_, err := s.answer(ctx, p, want, func(call *call) error {
 		snap := call.state.snap
 		status = Status{
