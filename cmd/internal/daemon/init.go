@@ -124,7 +124,7 @@ func pickPort(ctx context.Context, listen string) (string, error) {
 func freePort(ctx context.Context, host string) (string, error) {
 	var last error
 	for range 100 {
-		n := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // not a secret
+		n := firstPort + rand.IntN(lastPort-firstPort+1)
 		listen := net.JoinHostPort(host, strconv.Itoa(n))
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 		if err == nil {
