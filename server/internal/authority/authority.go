@@ -90,9 +90,9 @@ type Authority struct {
 	Log      *Log
 	System   *System
 
-	core *core
-	stop context.CancelFunc
-	done sync.WaitGroup
+	changer *changer
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // Request is what every request carries.
@@ -119,43 +119,39 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &core{
-		ledger:    ledger{node: cfg.Node, now: cfg.Now, tally: newTally(), logger: cfg.Logger},
-		store:     cfg.Store,
-		operators: cfg.Operators,
-		rates:     newRates(rateTable),
-		changes:   changes{lock: make(chan struct{}, 1)},
-	}
-	c.publish(cfg.Store.Snapshot())
+	c := &changer{turn: make(chan struct{}, 1)}
+	c.ledger = ledger{node: cfg.Node, now: cfg.Now, tally: newTally(), logger: cfg.Logger}
+	c.store, c.operators, c.rates = cfg.Store, cfg.Operators, newRates(rateTable)
+	c.publish()
 	signer, err := openLogSigner(ctx, cfg.Store, cfg.Node)
 	if err != nil {
 		return nil, err
 	}
-	authority, err := openCA(ctx, cfg.Store)
+	issuer, err := openCA(ctx, cfg.Store)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.openLog(ctx, cfg.LogFS, signer, cfg.MinFree); err != nil {
+	if err := (start{c}).openLog(ctx, cfg.LogFS, signer, cfg.MinFree); err != nil {
 		return nil, err
 	}
-	if err := c.lookBack(ctx); err != nil {
+	if err := (start{c}).lookBack(ctx); err != nil {
 		return nil, errors.Join(err, c.log.Close())
 	}
-	c.publish(cfg.Store.Snapshot()) // with a gap that the look back has found
+	c.publish() // with a gap that the look back has found
 	if err := c.settle(ctx); err != nil {
 		c.logger.WarnContext(ctx, "the start is not recorded yet", slog.Any("error", inFull(err)))
 	}
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a := &Authority{
-		Tokens:   &Tokens{c},
-		Keys:     &Keys{core: c, signer: signer},
+		Tokens:   &Tokens{&c.core},
+		Keys:     &Keys{changer: c, signer: signer},
 		Policies: &Policies{c},
-		Log:      &Log{core: c, verifier: signer.verifier},
-		core:     c,
+		Log:      &Log{changer: c, verifier: signer.verifier},
+		changer:  c,
 		stop:     stop,
 	}
-	a.System = &System{core: c, config: cfg, ca: authority, log: a.Log, verifierKey: signer.vkey, started: c.now()}
+	a.System = &System{changer: c, config: cfg, ca: issuer, log: a.Log, verifierKey: signer.vkey, started: c.now()}
 	a.done.Go(func() { a.housekeep(background) })
 	return a, nil
 }
@@ -167,7 +163,7 @@ func (a *Authority) housekeep(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			a.core.housekeep(ctx)
+			a.changer.housekeep(ctx)
 		case <-ctx.Done():
 			return
 		}
@@ -179,10 +175,10 @@ func (a *Authority) housekeep(ctx context.Context) {
 func (a *Authority) Close() error {
 	a.stop()
 	a.done.Wait()
-	a.core.summarise(context.Background())
-	return errors.Join(a.core.log.Close(), a.core.store.Close())
+	a.changer.summarise(context.Background())
+	return errors.Join(a.changer.log.Close(), a.changer.store.Close())
 }
 
 // Unauthenticated counts a call from peer that proved no identity; the counts are recorded once a minute. The reason
 // is a constant of ours, never text from outside.
-func (a *Authority) Unauthenticated(peer, reason string) { a.core.unauthenticated(peer, reason) }
+func (a *Authority) Unauthenticated(peer, reason string) { a.changer.unauthenticated(peer, reason) }

@@ -173,9 +173,9 @@ func TestRepeats(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			check(t, tt.do())
-			before := v.core.store.Snapshot().RootID()
+			before := v.changer.store.Snapshot().RootID()
 			check(t, tt.do())
-			if after := v.core.store.Snapshot().RootID(); after != before {
+			if after := v.changer.store.Snapshot().RootID(); after != before {
 				t.Errorf("the repeat went from revision %d to %d", before.Revision, after.Revision)
 			}
 			if e := v.last(); e.Outcome != auditlog.Allowed || e.Reason == "" {
@@ -254,7 +254,7 @@ func TestPolicies(t *testing.T) {
 
 	dry, err := apply(basicPolicy, got.ETag, true)
 	check(t, err)
-	if dry.Changed || v.core.store.Snapshot().PolicyNumber() != 0 {
+	if dry.Changed || v.changer.store.Snapshot().PolicyNumber() != 0 {
 		t.Errorf("a dry run changed something: %+v", dry)
 	}
 	first, err := apply(basicPolicy, got.ETag, false)
@@ -320,7 +320,7 @@ func TestPastedKeys(t *testing.T) {
 	wantReason(t, err, ErrMalformed, ReasonMalformed)
 	_, err = v.Log.Entries(ctx, operator, EntriesRequest{Limit: 1, Filter: Filter{Principal: text}})
 	check(t, err)
-	v.core.summarise(ctx)
+	v.changer.summarise(ctx)
 
 	v.mustMint("release")
 	for _, name := range v.fs.List(".") {
@@ -472,14 +472,14 @@ func TestFailedLog(t *testing.T) {
 		}
 		return storetest.Fault{}
 	})
-	before := v.core.store.Snapshot().RootID()
+	before := v.changer.store.Snapshot().RootID()
 	for range 3 {
 		_, err := v.mint("release")
 		wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
 		wantReason(t, v.disable("asc"), ErrUnavailable, ReasonLogUnavailable)
 	}
 	wantReason(t, v.System.Ready(), ErrUnavailable, ReasonLogUnavailable)
-	if after := v.core.store.Snapshot().RootID(); after != before {
+	if after := v.changer.store.Snapshot().RootID(); after != before {
 		t.Error("something was changed that could not be recorded")
 	}
 	v.fs.Inject(nil)
@@ -506,7 +506,7 @@ func TestDamaged(t *testing.T) {
 			continue // the log key or the CA: it does not start
 		}
 		what := ""
-		if damage := v.core.store.Snapshot().Damage(); len(damage) > 0 {
+		if damage := v.changer.store.Snapshot().Damage(); len(damage) > 0 {
 			what = damage[0].Record
 		}
 		seen[strings.TrimRight(what, " 0123456789")] = true
@@ -555,7 +555,7 @@ func TestUnauthenticated(t *testing.T) {
 		v.Unauthenticated("192.0.2.7:4712", "no certificate")
 	}
 	v.Unauthenticated("192.0.2.8:1", "an expired certificate")
-	v.core.summarise(t.Context())
+	v.changer.summarise(t.Context())
 	counts := map[string]int64{}
 	for _, e := range v.entries() {
 		if e.Outcome == auditlog.Summary {
@@ -575,7 +575,7 @@ func TestDenialFlood(t *testing.T) {
 		_, err := v.Tokens.Mint(t.Context(), principal(strangerID), MintRequest{Profile: "release"})
 		wantReason(t, err, ErrDenied, ReasonDenied)
 	}
-	v.core.housekeep(t.Context())
+	v.changer.housekeep(t.Context())
 	own, counted := 0, int64(0)
 	for _, e := range v.entries() {
 		if e.Principal == nil || e.Principal.ID != strangerID {
@@ -603,7 +603,7 @@ func TestConflict(t *testing.T) {
 	for _, foreign := range []int{1, 100} {
 		t.Run(fmt.Sprint(foreign), func(t *testing.T) {
 			v := ready(t)
-			c, left := v.core, foreign
+			c, left := v.changer, foreign
 			err := c.change(t.Context(), principal(operatorID), ask{id: "the-change", want: policy.Request{Action: policy.KeyDisable, Key: "asc"}}, func(call *call, tx *store.Tx) error {
 				key, _ := tx.Key("asc")
 				if left > 0 {
@@ -627,15 +627,15 @@ func TestConflict(t *testing.T) {
 // TestHangUp hangs up before and during a change: before, nothing happens; during, it is carried through.
 func TestHangUp(t *testing.T) {
 	v := ready(t)
-	c := v.core
-	c.changes.lock <- struct{}{}
+	c := v.changer
+	c.turn <- struct{}{}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err := v.Keys.Disable(ctx, principal(operatorID), v.keyRequest("asc", ""))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Disable = %v", err)
 	}
-	<-c.changes.lock
+	<-c.turn
 	v.mustMint("release")
 
 	ctx, cancel = context.WithCancel(t.Context())
@@ -653,7 +653,7 @@ func TestHangUp(t *testing.T) {
 // TestFirstSignature says that the first signature of a version was verified when its token is out.
 func TestFirstSignature(t *testing.T) {
 	v := ready(t)
-	signer, err := v.core.store.Signer(t.Context(), v.core.store.Snapshot(), "asc", 1)
+	signer, err := v.changer.store.Signer(t.Context(), v.changer.store.Snapshot(), "asc", 1)
 	check(t, err)
 	if signer.Proven() {
 		t.Error("proven before it has signed")

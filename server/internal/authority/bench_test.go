@@ -74,7 +74,7 @@ func BenchmarkDecide(b *testing.B) {
 	want := ask{id: "id", want: policy.Request{Action: policy.TokenMint, Profile: "release"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := v.core.decide(b.Context(), p, want); err != nil {
+		if _, err := v.changer.decide(b.Context(), p, want); err != nil {
 			b.Fatal(err)
 		}
 	}

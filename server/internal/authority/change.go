@@ -12,12 +12,12 @@ import (
 	"github.com/p8signet/signet/store/audit"
 )
 
-// changes is what changes of state have to themselves. Whoever holds the lock owns the rest.
-type changes struct {
-	lock   chan struct{} // of capacity 1; a channel, so that waiting for it ends with the context
-	open   *intent       // recorded, and not closed yet: at most one
-	gap    *finding      // found, and not yet in the root: at most one
-	marked int64         // index of the last entry that names a root
+// changer is the way of everything that changes state. Whoever holds the lock owns what is left open, and nobody else
+// commits.
+type changer struct {
+	gaps
+	turn chan struct{} // the lock, of capacity 1; a channel, so that waiting for it ends with the context
+	open *intent       // recorded, and not closed yet: at most one
 }
 
 // intent is an entry that announced a change, and where it lies.
@@ -36,7 +36,7 @@ const attempts = 3
 // change is the way of everything that changes state: decide, lock, decide again on what the last change left, work,
 // and commit between two entries. It returns nil when the change is durable, published and recorded, or was found
 // made. Once the intent is recorded a caller who hangs up stops nothing.
-func (c *core) change(ctx context.Context, p policy.Principal, a ask, work func(*call, *store.Tx) error) error {
+func (c *changer) change(ctx context.Context, p policy.Principal, a ask, work func(*call, *store.Tx) error) error {
 	call, err := c.decide(ctx, p, a)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (c *core) change(ctx context.Context, p policy.Principal, a ask, work func(
 }
 
 // attempt tries the change once, on the current state.
-func (c *core) attempt(ctx context.Context, call *call, o audit.AppendOptions, work func(*call, *store.Tx) error) error {
+func (c *changer) attempt(ctx context.Context, call *call, o audit.AppendOptions, work func(*call, *store.Tx) error) error {
 	if stop := call.state.stop; stop != nil && !allowedInGap(call.want.Action) {
 		return stop
 	}
@@ -85,18 +85,18 @@ func (c *core) attempt(ctx context.Context, call *call, o audit.AppendOptions, w
 // will name a head of the log that has the intent in it, by which closing tells, now or after a crash, what became
 // of it. A crash before the intent leaves nothing, before the commit an intent that start-up closes as not made,
 // after the commit one that it closes as made.
-func (c *core) commit(ctx context.Context, tx *store.Tx, e auditlog.Entry, o audit.AppendOptions) error {
+func (c *changer) commit(ctx context.Context, tx *store.Tx, e auditlog.Entry, o audit.AppendOptions) error {
 	e.Outcome, e.Reason = auditlog.Intent, ""
 	pos, err := c.record(ctx, &e, o)
 	if err != nil {
 		return err
 	}
-	c.changes.open = &intent{log: pos.Head.Log, index: pos.Index, entry: e}
+	c.open = &intent{log: pos.Head.Log, index: pos.Index, entry: e}
 	_, failed := c.store.Commit(ctx, tx, rootHead(pos.Head))
 	if errors.Is(failed, store.ErrUnknown) {
 		return storeError(failed)
 	}
-	c.publish(c.store.Snapshot())
+	c.publish()
 	made, err := c.finish(ctx, auditlog.Done, storeError(failed))
 	switch {
 	case !made && failed == nil:
@@ -115,8 +115,8 @@ func (c *core) commit(ctx context.Context, tx *store.Tx, e auditlog.Entry, o aud
 // finish closes the open intent by what the root says of it, and by nothing else: on the live path as done or failed,
 // after a crash or an unknown outcome as recovered. It never makes a change. An intent that it cannot record stays
 // open, and settle comes back to it.
-func (c *core) finish(ctx context.Context, how auditlog.Outcome, cause error) (bool, error) {
-	open := c.changes.open
+func (c *changer) finish(ctx context.Context, how auditlog.Outcome, cause error) (bool, error) {
+	open := c.open
 	snap := c.state.Load().snap
 	made := committed(snap, c.node, open)
 	e := open.entry
@@ -134,7 +134,7 @@ func (c *core) finish(ctx context.Context, how auditlog.Outcome, cause error) (b
 	if err := c.mark(ctx, &e); err != nil {
 		return made, err
 	}
-	c.changes.open = nil
+	c.open = nil
 	return made, nil
 }
 
@@ -157,12 +157,12 @@ func committed(snap *store.Snapshot, node string, in *intent) bool {
 // settle brings to an end what earlier changes, or a crash, left behind. It is called under the lock, before every
 // change, at start and once a minute. Each step may be repeated, and what fails is there for the next time. An intent
 // is closed in its own log where that is still the current one, and otherwise after its gap has been named.
-func (c *core) settle(ctx context.Context) error {
+func (c *changer) settle(ctx context.Context) error {
 	if err := c.store.Settle(ctx); err != nil {
 		return storeError(err)
 	}
-	c.publish(c.store.Snapshot())
-	if open := c.changes.open; open != nil && open.log == c.log.Origin().Log {
+	c.publish()
+	if open := c.open; open != nil && open.log == c.log.Origin().Log {
 		if _, err := c.finish(ctx, auditlog.Recovered, nil); err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func (c *core) settle(ctx context.Context) error {
 	if err := c.settleGap(ctx); err != nil {
 		return err
 	}
-	if c.changes.open != nil {
+	if c.open != nil {
 		if _, err := c.finish(ctx, auditlog.Recovered, nil); err != nil {
 			return err
 		}
@@ -183,10 +183,10 @@ const markEvery = 50_000
 
 // adopt records the current root, unless it is the last that the log names and that is not long ago. Entries that
 // name a root are recorded only while no intent before them is open, so that start-up may stop at the last of them.
-func (c *core) adopt(ctx context.Context) error {
+func (c *changer) adopt(ctx context.Context) error {
 	snap := c.state.Load().snap
 	root, last := rootEntry(snap.RootID()), c.log.LastRoot()
-	if last == *root && c.log.Head().Size-c.changes.marked < markEvery {
+	if last == *root && c.log.Head().Size-c.marked < markEvery {
 		return nil
 	}
 	e := auditlog.Entry{Action: string(actionAdopt), Outcome: auditlog.Done, Root: root}
@@ -198,39 +198,17 @@ func (c *core) adopt(ctx context.Context) error {
 	return c.mark(ctx, &e)
 }
 
-// mark records an entry that names a root.
-func (c *core) mark(ctx context.Context, e *auditlog.Entry) error {
-	pos, err := c.record(ctx, e, audit.AppendOptions{Privileged: true})
-	if err == nil {
-		c.changes.marked = pos.Index
-	}
-	return err
-}
-
-// publish makes a snapshot the one that is decided on. Only a holder of the lock calls it.
-func (c *core) publish(snap *store.Snapshot) {
-	before := c.state.Load()
-	if before != nil && before.snap == snap && c.changes.gap == nil {
-		return
-	}
-	next := newState(before, snap, c.node, c.operators, c.logger)
-	if c.changes.gap != nil {
-		next.stop = stopped(c.changes.gap.gap.ID)
-	}
-	c.state.Store(next)
-}
-
 // lock waits for the change lock, for as long as ctx lasts.
-func (c *core) lock(ctx context.Context) error {
+func (c *changer) lock(ctx context.Context) error {
 	select {
-	case c.changes.lock <- struct{}{}:
+	case c.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (c *core) unlock() { <-c.changes.lock }
+func (c *changer) unlock() { <-c.turn }
 
 // allowedInGap says what may still be changed while a gap is open: what takes something away, and the acknowledgement.
 func allowedInGap(a policy.Action) bool {
@@ -243,7 +221,7 @@ func rootEntry(id store.RootID) *auditlog.Root {
 
 // housekeep is the minute's work: summaries, what was left behind, recipients whose time is over, and the marker that
 // bounds start-up's search.
-func (c *core) housekeep(ctx context.Context) {
+func (c *changer) housekeep(ctx context.Context) {
 	c.summarise(ctx)
 	if err := c.lock(ctx); err != nil {
 		return

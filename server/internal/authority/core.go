@@ -12,8 +12,8 @@ import (
 )
 
 // core is where store, log and policy meet. There are two ways through it and no third: answer, for what leaves the
-// state as it is, and change, for what does not. Both begin with decide, and neither lets anything out that has no
-// durable entry.
+// state as it is, and the changer's change, for what does not. Both begin with decide, and neither lets anything out
+// that has no durable entry.
 //
 // # Off means off (law 5)
 //
@@ -37,7 +37,6 @@ type core struct {
 	operators []string
 	rates     *rates
 	state     atomic.Pointer[state]
-	changes   changes
 }
 
 // ask is one request: its id, what is wanted, and how its entry is to be written.
@@ -138,6 +137,20 @@ func (c *core) lastLook(ctx context.Context, call call) error {
 	call.entry.Time, call.entry.Outcome = time.Time{}, auditlog.Withheld
 	_, err := c.record(context.WithoutCancel(ctx), &call.entry, audit.AppendOptions{})
 	return withheld(err)
+}
+
+// publish makes a snapshot the state that is decided on. Only a holder of the change lock calls it. A stop forbids
+// minting on it, whatever the snapshot says.
+func (c *core) publish(snap *store.Snapshot, stop *Error) {
+	before := c.state.Load()
+	if before != nil && before.snap == snap && stop == nil {
+		return
+	}
+	next := newState(before, snap, c.node, c.operators, c.logger)
+	if stop != nil {
+		next.stop = stop
+	}
+	c.state.Store(next)
 }
 
 // obstacles are why the node mints nothing now; none when it can.

@@ -37,7 +37,7 @@ func TestEntries(t *testing.T) {
 		_, _ = v.mint("nothing")
 		v.clock.Advance(time.Minute)
 		if i == 15 {
-			_, err := v.show(v.forge(v.core.log.Head().Size + 1))
+			_, err := v.show(v.forge(v.changer.log.Head().Size + 1))
 			wantReason(t, err, ErrPrecondition, ReasonGap)
 			v.acknowledge(v.openGaps()[0].ID)
 		}
@@ -96,8 +96,8 @@ func TestEntries(t *testing.T) {
 // stored are all lines of all logs.
 func (v *vault) stored() []string {
 	var all []string
-	for _, id := range v.core.log.Logs() {
-		reader, err := v.core.log.Reader(id)
+	for _, id := range v.changer.log.Logs() {
+		reader, err := v.changer.log.Reader(id)
 		check(v.t, err)
 		for stored, err := range reader.Entries(v.t.Context(), 0, reader.Head().Size) {
 			check(v.t, err)

@@ -49,11 +49,11 @@ type Holder struct {
 // exposureTime is how long the logs are read for one receipt; the upper bound stands in any case.
 const exposureTime = 10 * time.Second
 
-// exposure is what is still out there of a key, or of one version of it, that has just been revoked. It comes after
+// exposureOf is what is still out there of a key, or of one version of it, that has just been revoked. It comes after
 // the revocation is in force, so nothing that it fails at undoes that.
-func (c *core) exposure(ctx context.Context, key Key, version int) Exposure {
+func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 	now := c.now().UTC()
-	life := c.longestLife(ctx, policy.KeyName(key.Name), now)
+	life := longestLife(ctx, c, policy.KeyName(key.Name), now)
 	e := Exposure{UpperBound: now.Add(life), RemainingStep: atApple(key, version)}
 	if life == 0 {
 		e.UpperBound = now
@@ -156,7 +156,7 @@ func (l LogExposure) with(holders map[string]*Holder) LogExposure {
 // longestLife is the longest lifetime that a token of the key can have which is alive now: that of the revisions of
 // the policy that were in force when such a token could be minted. A revision that does not open, or does not compile
 // any more, may have allowed whatever Apple allows.
-func (c *core) longestLife(ctx context.Context, key policy.KeyName, now time.Time) time.Duration {
+func longestLife(ctx context.Context, c *core, key policy.KeyName, now time.Time) time.Duration {
 	ceiling := longestOfAll()
 	longest := time.Duration(0)
 	for revision, err := range c.store.PolicyHistory(ctx) {

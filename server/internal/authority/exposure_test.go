@@ -72,7 +72,7 @@ func TestExposure(t *testing.T) {
 				case 2:
 					v.withheldMint()
 				case 3:
-					_, err := v.show(v.forge(v.core.log.Head().Size + 1))
+					_, err := v.show(v.forge(v.changer.log.Head().Size + 1))
 					wantReason(t, err, ErrPrecondition, ReasonGap)
 					v.acknowledge(v.openGaps()[0].ID)
 				}
@@ -132,7 +132,7 @@ func (v *vault) mustKey(name string) Key {
 // withheldMint is a mint of "release" that is withheld because the key is off for a moment.
 func (v *vault) withheldMint() {
 	v.t.Helper()
-	_, err := v.core.answer(v.t.Context(), principal(callerID), ask{id: v.request().ID, want: policy.Request{Action: policy.TokenMint, Profile: "release"}}, func(call *call) error {
+	_, err := v.changer.answer(v.t.Context(), principal(callerID), ask{id: v.request().ID, want: policy.Request{Action: policy.TokenMint, Profile: "release"}}, func(call *call) error {
 		token, err := v.Tokens.sign(v.t.Context(), call)
 		check(v.t, err)
 		describe(&call.entry, call.state, Minted{Token: token, Key: call.decision.Key(), Version: call.decision.Version()})

@@ -93,7 +93,7 @@ func TestFaults(t *testing.T) {
 		{"activate", func(v *vault) error { return v.activate("asc", 2) }, func(v *vault) bool { return v.active("asc") == 2 }},
 		{"disable", func(v *vault) error { return v.disable("asc") }, func(v *vault) bool { _, err := v.mint("release"); return err != nil }},
 		{"revoke", func(v *vault) error { _, err := v.revoke("asc", 0); return err }, func(v *vault) bool { _, err := v.mint("release"); return err != nil }},
-		{"apply", func(v *vault) error { return v.tryApply(basicPolicy + "# new\n") }, func(v *vault) bool { return v.core.store.Snapshot().PolicyNumber() == 2 }},
+		{"apply", func(v *vault) error { return v.tryApply(basicPolicy + "# new\n") }, func(v *vault) bool { return v.changer.store.Snapshot().PolicyNumber() == 2 }},
 	}
 	for _, change := range changes {
 		for _, f := range faults {
@@ -130,12 +130,12 @@ func known(err error) error {
 }
 
 func (v *vault) versions(name string) int {
-	key, _ := v.core.store.Snapshot().Key(name)
+	key, _ := v.changer.store.Snapshot().Key(name)
 	return len(key.Versions)
 }
 
 func (v *vault) active(name string) int {
-	key, _ := v.core.store.Snapshot().Key(name)
+	key, _ := v.changer.store.Snapshot().Key(name)
 	return key.Active
 }
 
@@ -158,7 +158,7 @@ func faultOnce(t *testing.T, f fault, n int, end string, do func(*vault) error, 
 	}
 	switch end {
 	case "settled":
-		waitFor(t, func() bool { v.core.housekeep(t.Context()); return v.System.Ready() == nil })
+		waitFor(t, func() bool { v.changer.housekeep(t.Context()); return v.System.Ready() == nil })
 	case "restarted":
 		v.reopen()
 	case "power cut":
@@ -207,9 +207,9 @@ func TestIntentsRecovered(t *testing.T) {
 			if e.ID != req.ID || e.Action != string(policy.KeyDisable) || string(e.Outcome) != "recovered" || e.Reason != tt.reason || e.Justification != "because" || e.Root == nil {
 				t.Errorf("the last entry is %+v", e)
 			}
-			size := v.core.log.Head().Size
+			size := v.changer.log.Head().Size
 			v.reopen()
-			if again := v.core.log.Head().Size; again != size {
+			if again := v.changer.log.Head().Size; again != size {
 				t.Errorf("another restart wrote %d entries", again-size)
 			}
 			v.checkInvariants()

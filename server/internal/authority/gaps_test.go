@@ -20,8 +20,8 @@ import (
 // anchor is a checkpoint over the whole log, as a client keeps it.
 func (v *vault) anchor() []byte {
 	v.t.Helper()
-	head := v.core.log.Head()
-	checkpoint := auditlog.Checkpoint{Origin: v.core.log.Origin(), Size: head.Size, Hash: head.Hash}
+	head := v.changer.log.Head()
+	checkpoint := auditlog.Checkpoint{Origin: v.changer.log.Origin(), Size: head.Size, Hash: head.Hash}
 	note, err := auditlog.SignCheckpoint(checkpoint, v.Keys.signer)
 	check(v.t, err)
 	return note
@@ -39,7 +39,7 @@ type backup struct {
 
 func (v *vault) backup() backup { return backup{v.memory.Clone(), copyFS(v.t, v.fs)} }
 
-func (v *vault) openGaps() []store.Gap { return v.core.store.Snapshot().Stops(nodeName) }
+func (v *vault) openGaps() []store.Gap { return v.changer.store.Snapshot().Stops(nodeName) }
 
 // TestGaps restores what is old in every way that can be noticed. Nothing is minted until the gap is acknowledged by
 // its id, across restarts and further commits; what takes something away goes on; and afterwards the same anchor, and
@@ -209,7 +209,7 @@ func segments(names []string) []string {
 // forge is a checkpoint of the current log with so many entries that never were, as a log that forked would have it.
 func (v *vault) forge(size int64) []byte {
 	v.t.Helper()
-	note, err := auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: v.core.log.Origin(), Size: size, Hash: auditlog.Hash{1, 2, 3}}, v.Keys.signer)
+	note, err := auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: v.changer.log.Origin(), Size: size, Hash: auditlog.Hash{1, 2, 3}}, v.Keys.signer)
 	check(v.t, err)
 	return note
 }
@@ -299,19 +299,19 @@ func (v *vault) checkAfterGap(rotated bool) {
 	t := v.t
 	t.Helper()
 	storetest.CheckInvariants(t, v.storeConfig())
-	if last, root := v.core.log.LastRoot(), *rootEntry(v.core.store.Snapshot().RootID()); last != root {
+	if last, root := v.changer.log.LastRoot(), *rootEntry(v.changer.store.Snapshot().RootID()); last != root {
 		t.Errorf("the log's last root is %+v, the store's %+v", last, root)
 	}
 	if !rotated {
 		v.checkSegments()
 	}
 	named := false
-	for stored, err := range v.core.log.Entries(t.Context(), 0, v.core.log.Head().Size) {
+	for stored, err := range v.changer.log.Entries(t.Context(), 0, v.changer.log.Head().Size) {
 		check(t, err)
 		e, err := auditlog.ParseEntry(stored.Line)
 		check(t, err)
 		if stored.Index == 0 && rotated {
-			closed := v.core.store.Snapshot().ClosedLogs(nodeName)
+			closed := v.changer.store.Snapshot().ClosedLogs(nodeName)
 			end := closed[len(closed)-1]
 			if e.Gap == nil || e.Gap.Log != end.Log || e.Gap.Size != end.Size || e.Gap.Hash != end.Hash || e.Gap.ID == "" {
 				t.Errorf("the first entry is %+v, gap %+v; the old log ends at %+v", e, e.Gap, end)
@@ -403,7 +403,7 @@ func TestGapsBelong(t *testing.T) {
 func TestUnknownLog(t *testing.T) {
 	v := ready(t)
 	anchor := func(size int64) []byte {
-		origin := v.core.log.Origin()
+		origin := v.changer.log.Origin()
 		origin.Log = "lost"
 		note, err := auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: origin, Size: size, Hash: auditlog.Hash{9}}, v.Keys.signer)
 		check(t, err)
@@ -435,7 +435,7 @@ func TestGapWhileStoreFails(t *testing.T) {
 	_, err = v.mint("release")
 	wantReason(t, err, ErrUnavailable, ReasonGap)
 	v.backend.Plan(nil)
-	v.core.housekeep(t.Context())
+	v.changer.housekeep(t.Context())
 	if gaps := v.openGaps(); len(gaps) != 1 {
 		t.Fatalf("the open gaps are %v", gaps)
 	}
@@ -481,7 +481,7 @@ func TestGapWhileNextLogFails(t *testing.T) {
 	})
 	_, err := v.show(anchor)
 	wantReason(t, err, ErrPrecondition, ReasonGap)
-	closed := v.core.store.Snapshot().ClosedLogs(nodeName)
+	closed := v.changer.store.Snapshot().ClosedLogs(nodeName)
 	if len(closed) != 1 {
 		t.Fatalf("the closed logs are %v", closed)
 	}
@@ -490,7 +490,7 @@ func TestGapWhileNextLogFails(t *testing.T) {
 	wantReason(t, v.disable("asc"), ErrUnavailable, ReasonLogUnavailable)
 	_, err = v.System.Status(t.Context(), principal(operatorID), Request{})
 	wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
-	if head := rootHead(v.core.log.Head()); head != closed[0] {
+	if head := rootHead(v.changer.log.Head()); head != closed[0] {
 		t.Errorf("the log ends at %+v, and the root says %+v", head, closed[0])
 	}
 	v.fs.Inject(nil)
@@ -519,7 +519,7 @@ func TestGapWithOpenIntent(t *testing.T) {
 				_, err = v.mint("release")
 				wantReason(t, err, ErrUnavailable, ReasonGap)
 				v.backend.Plan(nil)
-				v.core.housekeep(t.Context())
+				v.changer.housekeep(t.Context())
 				if gaps := v.openGaps(); len(gaps) != 1 {
 					t.Fatalf("the open gaps are %v", gaps)
 				}
@@ -560,13 +560,13 @@ func TestMarks(t *testing.T) {
 		t.Skip("short: writes 50,000 entries")
 	}
 	v := ready(t)
-	before := v.core.log.Head().Size
+	before := v.changer.log.Head().Size
 	done := make(chan error, 64)
 	for range 64 {
 		go func() {
 			var err error
 			for range markEvery / 64 {
-				_, err = v.core.answer(context.Background(), principal(operatorID), ask{want: policy.Request{Action: policy.SystemRead}}, func(*call) error { return nil })
+				_, err = v.changer.answer(context.Background(), principal(operatorID), ask{want: policy.Request{Action: policy.SystemRead}}, func(*call) error { return nil })
 			}
 			done <- err
 		}()
@@ -575,14 +575,14 @@ func TestMarks(t *testing.T) {
 		check(t, <-done)
 	}
 	v.clock.Advance(time.Minute)
-	v.core.housekeep(t.Context())
+	v.changer.housekeep(t.Context())
 	v.mustMint("release")
 	for range 64 {
 		v.mustMint("release")
 	}
-	v.core.housekeep(t.Context())
-	size := v.core.log.Head().Size
-	if size < before+markEvery || v.core.changes.marked < size-200 {
-		t.Errorf("the log has %d entries, the last mark is at %d", size, v.core.changes.marked)
+	v.changer.housekeep(t.Context())
+	size := v.changer.log.Head().Size
+	if size < before+markEvery || v.changer.marked < size-200 {
+		t.Errorf("the log has %d entries, the last mark is at %d", size, v.changer.marked)
 	}
 }

@@ -49,12 +49,12 @@ type Imported struct {
 // Recipient answers the current recipient, and makes a new one when there is none that lives long enough.
 func (k *Keys) Recipient(ctx context.Context, p policy.Principal, req Request) (Recipient, error) {
 	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyImport}}
-	found, err := k.freshRecipient(k.state.Load())
+	found, err := freshRecipient(k.state.Load().snap, k.now())
 	if err == nil {
 		_, err = k.answer(ctx, p, want, func(*call) error { return nil })
 	} else {
 		err = k.change(ctx, p, want, func(call *call, tx *store.Tx) error {
-			if found, err = k.freshRecipient(call.state); err == nil {
+			if found, err = freshRecipient(call.state.snap, k.now()); err == nil {
 				return errMade
 			}
 			private, err := sealed.NewPrivate(call.state.snap.Vault(), k.now().Add(recipientLife).UTC().Truncate(time.Second))
@@ -77,22 +77,22 @@ func (k *Keys) Recipient(ctx context.Context, p policy.Principal, req Request) (
 	return Recipient{Note: text, ID: found.ID, Expires: found.Expires}, nil
 }
 
-// freshRecipient is the recipient of a state that lives longest, if that is long enough to hand it out.
-func (k *Keys) freshRecipient(s *state) (sealed.Recipient, error) {
+// freshRecipient is the recipient of a snapshot that lives longest, if that is long enough to hand it out.
+func freshRecipient(snap *store.Snapshot, now time.Time) (sealed.Recipient, error) {
 	var longest sealed.Recipient
-	for _, r := range s.snap.Recipients() {
+	for _, r := range snap.Recipients() {
 		if r.Expires.After(longest.Expires) {
 			longest = r
 		}
 	}
-	if longest.Expires.Sub(k.now()) < recipientLife-recipientFresh {
+	if longest.Expires.Sub(now) < recipientLife-recipientFresh {
 		return sealed.Recipient{}, store.ErrNotFound
 	}
 	return longest, nil
 }
 
 // expireRecipients destroys the private halves of recipients whose time is over.
-func (c *core) expireRecipients(ctx context.Context) error {
+func (c *changer) expireRecipients(ctx context.Context) error {
 	tx := c.store.Begin()
 	if c.state.Load().stop != nil || len(tx.DropExpiredRecipients(c.now())) == 0 {
 		return nil

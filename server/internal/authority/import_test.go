@@ -69,7 +69,7 @@ func TestImportRefuses(t *testing.T) {
 		{name: "expired, and its recipient destroyed", file: func(v *vault, key p8) []byte {
 			f := v.seal(key)
 			v.clock.Advance(recipientLife)
-			v.core.housekeep(v.t.Context())
+			v.changer.housekeep(v.t.Context())
 			return f
 		}, kind: ErrMalformed, reason: ReasonSealExpired},
 		{name: "not P-256", file: func(v *vault, key p8) []byte { return sealTo(v.t, v.recipient(), wrongCurve, key.facts) }, kind: ErrMalformed, reason: ReasonMalformed},
@@ -117,7 +117,7 @@ func TestImportRefuses(t *testing.T) {
 			v := ready(t)
 			key := newP8(t)
 			file := tt.file(v, key)
-			before := v.core.store.Snapshot().RootID()
+			before := v.changer.store.Snapshot().RootID()
 			name := tt.key
 			if name == "" {
 				name = "new"
@@ -129,7 +129,7 @@ func TestImportRefuses(t *testing.T) {
 					t.Errorf("the error repeats what was given: %q", err)
 				}
 			}
-			if after := v.core.store.Snapshot().RootID(); after != before {
+			if after := v.changer.store.Snapshot().RootID(); after != before {
 				t.Error("the store has changed")
 			}
 			if e := v.last(); e.ID != "the-import" || e.Outcome != auditlog.Failed || !strings.HasPrefix(e.Reason, string(tt.reason)) {
@@ -180,12 +180,12 @@ func TestRecipients(t *testing.T) {
 	_, err = v.tryImport("asc", file)
 	check(t, err)
 	v.clock.Advance(recipientFresh)
-	v.core.housekeep(t.Context())
-	left := v.core.store.Snapshot().Recipients()
+	v.changer.housekeep(t.Context())
+	left := v.changer.store.Snapshot().Recipients()
 	if len(left) != 1 || left[0].ID != second.ID {
 		t.Errorf("the recipients are %+v", left)
 	}
-	v.core.housekeep(t.Context())
+	v.changer.housekeep(t.Context())
 	v.reopen()
 	v.checkInvariants()
 }

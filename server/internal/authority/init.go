@@ -74,7 +74,7 @@ func initialize(ctx context.Context, cfg InitConfig) (*Initialized, error) {
 		return nil, err
 	}
 	made := &Initialized{
-		VaultID: vault, LogOrigin: a.core.log.Origin().String(), LogKey: a.System.verifierKey,
+		VaultID: vault, LogOrigin: a.changer.log.Origin().String(), LogKey: a.System.verifierKey,
 		CA: certificatePEM(a.System.ca.certificate.Raw),
 	}
 	return made, errors.Join(a.firstCertificates(ctx, cfg, made), a.Close())

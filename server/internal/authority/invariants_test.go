@@ -22,8 +22,8 @@ func (v *vault) checkInvariants(released ...Minted) {
 	storetest.CheckInvariants(t, store.Config{Backend: v.memory, KEKs: v.storeConfig().KEKs, Node: nodeName, Now: v.clock.Now})
 	v.checkSegments()
 
-	snap := v.core.store.Snapshot()
-	if last, root := v.core.log.LastRoot(), *rootEntry(snap.RootID()); last != root {
+	snap := v.changer.store.Snapshot()
+	if last, root := v.changer.log.LastRoot(), *rootEntry(snap.RootID()); last != root {
 		t.Errorf("the log's last root is %+v, the store's %+v", last, root)
 	}
 	entries := v.entries()
@@ -40,7 +40,7 @@ func (v *vault) checkSegments() {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	for _, id := range v.core.log.Logs() {
+	for _, id := range v.changer.log.Logs() {
 		report, err := auditlog.VerifySegments(v.fs.Files(id), verifier, auditlog.VerifyOptions{})
 		if err != nil {
 			v.t.Errorf("verifying log %s: %v", id, err)

@@ -14,7 +14,7 @@ import (
 
 // Keys keeps keys and their versions.
 type Keys struct {
-	*core
+	*changer
 	signer *logSigner // of recipients
 }
 
@@ -120,7 +120,7 @@ func (k *Keys) Revoke(ctx context.Context, p policy.Principal, req KeyRequest) (
 	if err != nil {
 		return Key{}, Exposure{}, err
 	}
-	return key, k.exposure(ctx, key, req.Version), nil
+	return key, exposureOf(ctx, &k.core, key, req.Version), nil
 }
 
 // move is the change of one key's states, by one of the store's pure transitions.

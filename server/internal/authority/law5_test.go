@@ -203,7 +203,7 @@ func TestLaw5(t *testing.T) {
 			withheld++
 		}
 	}
-	t.Logf("%d entries, %d tokens withheld", v.core.log.Head().Size, withheld)
+	t.Logf("%d entries, %d tokens withheld", v.changer.log.Head().Size, withheld)
 }
 
 // TestWithheld holds a mint between its record and its last look, by a disk that does not answer, while the key is
@@ -224,7 +224,7 @@ func TestWithheld(t *testing.T) {
 			v := ready(t)
 			v.importKey("asc")
 			// The mint is stopped where its decision is made and its entry is being written.
-			c := v.core
+			c := v.changer
 			_, err := c.answer(t.Context(), principal(callerID), ask{id: "the-mint", want: policy.Request{Action: policy.TokenMint, Profile: "release"}}, func(call *call) error {
 				token, err := v.Tokens.sign(t.Context(), call)
 				check(t, err)

@@ -25,7 +25,7 @@ const (
 	actionExpire       policy.Action = "system.expire"
 )
 
-// ledger is the audit log as the core writes it. All methods but open may be called concurrently.
+// ledger is the audit log as the core writes it. All methods but mark may be called concurrently.
 type ledger struct {
 	log    *audit.Log
 	node   string
@@ -37,6 +37,8 @@ type ledger struct {
 	// only while a gap moves the log to a new id, so that the old one has an end.
 	gate   sync.RWMutex
 	moving bool // the root has, or may have, moved the log; guarded by gate
+
+	marked int64 // index of the last entry that names a root; the change lock's holder's
 }
 
 // errMoving is why nothing is recorded while a log has ended and the next is not open.
@@ -56,6 +58,15 @@ func (l *ledger) record(ctx context.Context, e *auditlog.Entry, o audit.AppendOp
 	}
 	pos, err := l.log.Append(ctx, e, o)
 	return pos, logError(err)
+}
+
+// mark records an entry that names a root. Only a holder of the change lock calls it.
+func (l *ledger) mark(ctx context.Context, e *auditlog.Entry) error {
+	pos, err := l.record(ctx, e, audit.AppendOptions{Privileged: true})
+	if err == nil {
+		l.marked = pos.Index
+	}
+	return err
 }
 
 // stamp is the time of an entry: now, but never before the entry before it. So the log's own time does not run

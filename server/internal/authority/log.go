@@ -15,7 +15,7 @@ import (
 
 // Log reads the audit log and proves things about it.
 type Log struct {
-	*core
+	*changer
 	verifier note.Verifier
 	anchored atomic.Int64 // when an anchor was last shown that the log contains, Unix nanoseconds; 0: never
 }

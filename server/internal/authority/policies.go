@@ -10,7 +10,7 @@ import (
 )
 
 // Policies keeps the policy and its history.
-type Policies struct{ *core }
+type Policies struct{ *changer }
 
 // Policy is a revision of the policy. Before the first it is number 0, which denies.
 type Policy struct {

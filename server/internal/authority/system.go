@@ -13,7 +13,7 @@ import (
 
 // System is status, certificates and gaps.
 type System struct {
-	*core
+	*changer
 	config      Config
 	ca          *ca
 	log         *Log
@@ -85,7 +85,7 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 			Keys: snap.Len(), DamagedKeys: append(call.state.damaged(), call.state.damagedShards()...),
 			PolicyRevision: snap.PolicyNumber(),
 			Log: LogStatus{
-				Origin: s.core.log.Origin().String(), Size: s.core.log.Head().Size, VerifierKey: s.verifierKey,
+				Origin: s.changer.log.Origin().String(), Size: s.changer.log.Head().Size, VerifierKey: s.verifierKey,
 				FreeMark: s.config.MinFree, LastAnchor: s.log.lastAnchor(),
 			},
 			Gaps:    slices.Clone(snap.Gaps()),
@@ -161,7 +161,7 @@ func (s *System) acknowledgeClock(ctx context.Context, p policy.Principal, want 
 		if err := s.clock(); err == nil {
 			return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the clock is not behind the log; there is nothing to acknowledge"}
 		}
-		gap.Found, gap.Closed = s.core.log.LastTime(), s.now().UTC()
+		gap.Found, gap.Closed = s.changer.log.LastTime(), s.now().UTC()
 		call.entry.Time = gap.Closed
 		return nil
 	})

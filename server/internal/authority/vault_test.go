@@ -314,7 +314,7 @@ func ready(t testing.TB) *vault {
 func (v *vault) entries() []*auditlog.Entry {
 	v.t.Helper()
 	var all []*auditlog.Entry
-	log := v.core.log
+	log := v.changer.log
 	for _, id := range log.Logs() {
 		reader, err := log.Reader(id)
 		if err != nil {
