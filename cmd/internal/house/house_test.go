@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,6 +139,23 @@ func TestRoot(t *testing.T) {
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(atRoot, e.Name()) && e.Name() != "bin" {
 			t.Errorf("%s lies at the root, where only %s do", e.Name(), strings.Join(atRoot, ", "))
+		}
+	}
+}
+
+// TestPapers looks up every path that the papers name in backquotes.
+func TestPapers(t *testing.T) {
+	root := filepath.Join("..", "..", "..")
+	path := regexp.MustCompile("`((?:proto|server|store|client|cmd|deploy|\\.ci)/[A-Za-z0-9_./-]+)`")
+	for _, paper := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md"} {
+		text, err := os.ReadFile(filepath.Join(root, paper))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range path.FindAllStringSubmatch(string(text), -1) {
+			if !fileExists(filepath.Join(root, m[1])) {
+				t.Errorf("%s names %s, which is not there", paper, m[1])
+			}
 		}
 	}
 }
