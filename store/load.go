@@ -53,7 +53,7 @@ func (src source) read(ctx context.Context, t *rootText, keys keyring, prev *Sna
 		return nil, err
 	}
 	s := &Snapshot{id: t.id(), raw: t.raw, root: t.rootBody, keys: keys}
-	r := reader{Backend: src.backend, vault: t.Vault, keys: keys}
+	r := reader{Backend: src.backend, vault: t.Vault, keys: keys, sets: &attributeSets{known: map[string]map[string]string{}}}
 	if err := s.readShards(ctx, r, prev); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,6 +102,7 @@ func unmarshalKey(name string, plain []byte) (*Key, error) {
 	if err := k.check(); err != nil {
 		return nil, err
 	}
+	k.Versions = slices.Clone(k.Versions) // encoding/json leaves room for four, which most keys never have
 	return k, nil
 }
 
