@@ -371,6 +371,30 @@ func (v *vault) crashAt(n int) func() bool {
 	return dead.Load
 }
 
+func TestOlderThan(t *testing.T) {
+	root := store.RootID{Lineage: "l", Revision: 5, Digest: "d"}
+	tests := []struct {
+		name string
+		last auditlog.Root
+		want bool
+	}{
+		{"none was named", auditlog.Root{}, false},
+		{"the same", auditlog.Root{Lineage: "l", Revision: 5, Digest: "d"}, false},
+		{"an earlier one", auditlog.Root{Lineage: "l", Revision: 4, Digest: "c"}, false},
+		{"an earlier one, before a gap", auditlog.Root{Lineage: "k", Revision: 4, Digest: "c"}, false},
+		{"a later one", auditlog.Root{Lineage: "l", Revision: 6, Digest: "e"}, true},
+		{"a later one of another lineage", auditlog.Root{Lineage: "m", Revision: 6, Digest: "e"}, true},
+		{"another one of the same number", auditlog.Root{Lineage: "l", Revision: 5, Digest: "x"}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := olderThan(root, tt.last); got != tt.want {
+				t.Errorf("olderThan = %v", got)
+			}
+		})
+	}
+}
+
 // TestGapsBelong says which anchors are a new gap and which belong to one that is known.
 func TestGapsBelong(t *testing.T) {
 	gaps := []store.Gap{
@@ -498,6 +522,41 @@ func TestGapWhileNextLogFails(t *testing.T) {
 	v.checkInvariants()
 	v.reopen()
 	v.checkInvariants()
+}
+
+// TestGapCommitUnknown loses the answer to the commit that makes a gap part of the root: until it is known whether the
+// root has ended the log, nothing goes into it.
+func TestGapCommitUnknown(t *testing.T) {
+	for _, fate := range []storetest.Fate{storetest.UnknownLost, storetest.UnknownPersisted} {
+		t.Run(fate.String(), func(t *testing.T) {
+			v := ready(t)
+			v.backend.Plan(func(c storetest.Call) storetest.Fate {
+				switch {
+				case c.Write == 1:
+					return fate
+				case c.Write > 1 || c.Op == "root":
+					return storetest.Refused
+				}
+				return storetest.Fine
+			})
+			_, err := v.show(v.forge(3))
+			wantReason(t, err, ErrPrecondition, ReasonGap)
+			end := rootHead(v.changer.log.Head())
+			_, err = v.System.Status(t.Context(), principal(operatorID), Request{})
+			wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
+			v.backend.Plan(nil)
+			v.changer.housekeep(t.Context())
+			if gaps := v.openGaps(); len(gaps) != 1 {
+				t.Fatalf("the open gaps are %v", gaps)
+			}
+			if closed := v.changer.store.Snapshot().ClosedLogs(nodeName); len(closed) != 1 || closed[0] != end {
+				t.Errorf("the closed logs are %v, the log ended at %v", closed, end)
+			}
+			v.checkInvariants()
+			v.reopen()
+			v.checkInvariants()
+		})
+	}
 }
 
 // TestGapWithOpenIntent finds a gap while the outcome of a change is unknown: what became of the change is found out

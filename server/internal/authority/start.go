@@ -123,7 +123,7 @@ func (s start) lookBackIn(ctx context.Context, id string) (bool, error) {
 // compare finds out whether the store is older than the last root that its log names.
 func (s start) compare(last auditlog.Root, head store.LogHead) {
 	root := s.state.Load().snap.RootID()
-	if last.Revision < root.Revision || last.Revision == root.Revision && last.Digest == root.Digest {
+	if !olderThan(root, last) {
 		return
 	}
 	s.found = &finding{above: last.Revision, gap: store.Gap{
@@ -131,4 +131,10 @@ func (s start) compare(last auditlog.Root, head store.LogHead) {
 		Detail: fmt.Sprintf("the store is at revision %d, but its audit log has recorded revision %d: the store is older than its log", root.Revision, last.Revision),
 		Root:   store.RootID{Lineage: last.Lineage, Revision: last.Revision, Digest: last.Digest},
 	}}
+}
+
+// olderThan says whether a root is older than the last one that the log names, or of another history: revisions only
+// grow, so two roots of one number that differ are of two.
+func olderThan(root store.RootID, last auditlog.Root) bool {
+	return last.Revision > root.Revision || last.Revision == root.Revision && last.Digest != root.Digest
 }
