@@ -11,7 +11,6 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
-	"github.com/p8signet/signet/store"
 
 	"golang.org/x/mod/sumdb/note"
 )
