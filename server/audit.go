@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/internal/authority"
+	"github.com/p8signet/signet/server/policy"
 )
 
 // auditService translates; the core's Log does the work.
@@ -26,6 +28,12 @@ func (a *auditService) ListEntries(ctx context.Context, req *signetv1.ListEntrie
 	if f != nil {
 		ask.Filter = authority.Filter{
 			Key: f.GetKey(), Principal: f.GetPrincipal(), Action: f.GetAction(), Outcome: f.GetOutcome(), Log: f.GetLog(), Index: f.Index,
+		}
+		if o := f.GetOutcome(); o != "" && !slices.Contains(auditlog.Outcomes(), auditlog.Outcome(o)) {
+			return nil, malformed("filter.outcome", "not an outcome; one of %v", auditlog.Outcomes())
+		}
+		if a := f.GetAction(); a != "" && !slices.Contains(authority.Actions(), policy.Action(a)) {
+			return nil, malformed("filter.action", "not an action; one of %v", authority.Actions())
 		}
 		if f.GetSince() != nil {
 			if f.GetSince().CheckValid() != nil {

@@ -70,8 +70,10 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 				reply = nil
 			}
 		}()
-		// SetHeader fails only outside a call or after the headers have gone.
-		_ = grpc.SetHeader(ctx, metadata.MD{requestIDHeader: {c.id}})
+		// In the header for whoever waits for it, in the trailer because that is all that some clients show of an error.
+		// Both fail only outside a call or after the headers have gone.
+		id := metadata.MD{requestIDHeader: {c.id}}
+		_, _ = grpc.SetHeader(ctx, id), grpc.SetTrailer(ctx, id)
 		if err := s.admit(ctx, c, listed); err != nil {
 			return nil, err
 		}
@@ -92,7 +94,9 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 		c := newCall(method, rule)
 		ctx := stream.Context()
 		defer func() { err = s.settle(ctx, c, err, recover()) }()
-		_ = stream.SetHeader(metadata.MD{requestIDHeader: {c.id}})
+		id := metadata.MD{requestIDHeader: {c.id}}
+		_ = stream.SetHeader(id)
+		stream.SetTrailer(id)
 		if err := s.admit(ctx, c, listed); err != nil {
 			return err
 		}

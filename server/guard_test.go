@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,8 +91,8 @@ func TestUnlistedMethod(t *testing.T) {
 	impl := &tokens{}
 	conn, log := guarded(t, &desc, impl)
 
-	var header metadata.MD
-	err := conn.Invoke(t.Context(), "/signet.v1.NewService/MintToken", &signetv1.MintTokenRequest{Profile: "p"}, &signetv1.MintTokenResponse{}, grpc.Header(&header))
+	var header, trailer metadata.MD
+	err := conn.Invoke(t.Context(), "/signet.v1.NewService/MintToken", &signetv1.MintTokenRequest{Profile: "p"}, &signetv1.MintTokenResponse{}, grpc.Header(&header), grpc.Trailer(&trailer))
 	st := status.Convert(err)
 	if st.Code() != codes.Internal || reasonOf(t, st) != "INTERNAL" {
 		t.Errorf("an unlisted method answered %v", st)
@@ -105,6 +106,9 @@ func TestUnlistedMethod(t *testing.T) {
 	id := header.Get(requestIDHeader)
 	if len(id) != 1 || len(id[0]) != 36 || !strings.Contains(st.Message(), id[0]) || !strings.Contains(log.String(), id[0]) {
 		t.Errorf("request id %q is not in the text %q and in the log %s", id, st.Message(), log)
+	}
+	if got := trailer.Get(requestIDHeader); !slices.Equal(got, id) {
+		t.Errorf("request id %q in the trailer, %q in the header", got, id)
 	}
 }
 

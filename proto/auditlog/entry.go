@@ -38,6 +38,11 @@ const (
 	Summary   Outcome = "summary"   // stands for Count happenings that were not recorded one by one
 )
 
+// Outcomes are all of them.
+func Outcomes() []Outcome {
+	return []Outcome{Allowed, Denied, Failed, Intent, Done, Withheld, Recovered, Summary}
+}
+
 // Entry is entry v1 of the audit log. What is empty is left out of the line; Time, Node, Action and Outcome must be
 // there. Its JSON names are the fields of a line, in this order.
 type Entry struct {

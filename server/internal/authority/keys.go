@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -103,10 +104,13 @@ func (k *Keys) Disable(ctx context.Context, p policy.Principal, req KeyRequest) 
 	})
 }
 
-// Enable takes Disable back.
+// Enable takes Disable back. A key that has nothing but revoked versions is not one that can be enabled.
 func (k *Keys) Enable(ctx context.Context, p policy.Principal, req KeyRequest) (Key, error) {
 	req.Version = 0
 	return k.move(ctx, p, policy.KeyEnable, req, func(key store.Key, _ time.Time) (store.Key, error) {
+		if !slices.ContainsFunc(key.Versions, func(v store.KeyVersion) bool { return !v.State.Over() }) {
+			return key, store.ErrVersionOver
+		}
 		return key.Enable(), nil
 	})
 }
@@ -143,7 +147,7 @@ func (k *Keys) move(ctx context.Context, p policy.Principal, action policy.Actio
 		case errors.Is(err, store.ErrNoVersion):
 			return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the key has no version of that number", cause: err}
 		case errors.Is(err, store.ErrVersionOver):
-			return &Error{Kind: ErrPrecondition, Reason: ReasonKeyRevoked, Public: "the version is revoked, and stays so", cause: err}
+			return &Error{Kind: ErrPrecondition, Reason: ReasonKeyRevoked, Public: "what was revoked stays so; import a new key of Apple's as a new version, and activate it", cause: err}
 		case err != nil:
 			return err
 		}

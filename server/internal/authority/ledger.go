@@ -25,6 +25,11 @@ const (
 	actionExpire       policy.Action = "system.expire"
 )
 
+// Actions are all that an entry may have: those of callers, and those of the node itself.
+func Actions() []policy.Action {
+	return append(policy.Actions(), actionAuthenticate, actionAdopt, actionGap, actionExpire)
+}
+
 // ledger is the audit log as the core writes it. All methods but mark may be called concurrently.
 type ledger struct {
 	log    *audit.Log
