@@ -43,7 +43,8 @@ func initBolt(path string) error {
 }
 
 // openBolt opens an existing bbolt file, and returns the file that it uses too.
-func openBolt(path string) (*bbolt.DB, *os.File, error) {
+// For reading only, many may have it open, and none that writes.
+func openBolt(path string, readOnly bool) (*bbolt.DB, *os.File, error) {
 	var file *os.File
 	var db *bbolt.DB
 	err := guard(func() error {
@@ -52,6 +53,7 @@ func openBolt(path string) (*bbolt.DB, *os.File, error) {
 			// The lock file keeps others out; this one keeps out a program that does
 			// not know it. It must not wait.
 			Timeout:      time.Nanosecond,
+			ReadOnly:     readOnly,
 			FreelistType: bbolt.FreelistMapType,
 			NoStatistics: true,
 			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {

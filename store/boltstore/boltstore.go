@@ -23,6 +23,10 @@
 // when the last process did not close the file in order, because its last sync
 // may have been such a one; there, on a disk without room for a copy, the file is
 // written over itself and synced.
+//
+// A store that is open for reading only is not healed: what it says may be what the
+// kernel has in its cache. It writes nothing at all, so it may be asked about a
+// store that was left by a crash without taking anything away from what is there.
 package boltstore
 
 import (
@@ -45,7 +49,15 @@ import (
 // Options may be zero.
 type Options struct {
 	Logger *slog.Logger // nil discards
+	// ReadOnly is for Open: no file is made, changed or removed, the lock's
+	// neither, and Swap and Delete answer ErrReadOnly. It keeps those out who
+	// would write, for as long as it is open, but not others who only read.
+	ReadOnly bool
 }
+
+// ErrReadOnly is answered to a change of a store that is open for reading only:
+// nothing has changed.
+var ErrReadOnly = errors.New("the store is open for reading only")
 
 var (
 	bucketMeta  = []byte("signet")
@@ -59,7 +71,9 @@ var (
 type Backend struct {
 	path string
 	log  *slog.Logger
-	lock *lock
+	lock *lock // nil when readOnly found no file to lock
+
+	readOnly bool
 
 	// writing is held by whatever changes the file, or must know what lasts:
 	// Root, Swap, List, Delete, heal, Close. It guards the fields below it.
@@ -93,6 +107,9 @@ func open(path string, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.ReadOnly {
+		return openReadOnly(path, o)
+	}
 	l, err := acquire(path + ".lock")
 	if err != nil {
 		return nil, err
@@ -105,7 +122,7 @@ func open(path string, o Options) (*Backend, error) {
 	if l.left {
 		b.dirty = errors.New("the process that had the store before did not close it")
 	}
-	db, file, err := openBolt(path)
+	db, file, err := openBolt(path, false)
 	if err != nil {
 		return nil, errors.Join(err, l.release(!l.left))
 	}
@@ -123,6 +140,24 @@ func open(path string, o Options) (*Backend, error) {
 	return b, nil
 }
 
+// openReadOnly takes the lock as it finds it. Where there is no lock file, the lock
+// on the store's own keeps out whoever would write, and is kept out by it.
+func openReadOnly(path string, o Options) (*Backend, error) {
+	l, err := share(path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	db, file, err := openBolt(path, true)
+	if err != nil {
+		return nil, errors.Join(err, l.unshare())
+	}
+	b := &Backend{path: path, log: logger(o), lock: l, readOnly: true, db: db, file: file}
+	if err := b.check(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
 // Create prepares a new file beside path. The first Swap puts it in place, so
 // that a crash leaves nothing at path, or a store with a root. What is at path
 // already is refused and left alone: store.ErrExists.
@@ -135,6 +170,9 @@ func Create(path string, o Options) (*Backend, error) {
 }
 
 func create(path string, o Options) (*Backend, error) {
+	if o.ReadOnly {
+		return nil, ErrReadOnly
+	}
 	l, err := acquire(path + ".lock")
 	if err != nil {
 		return nil, err
@@ -152,7 +190,7 @@ func create(path string, o Options) (*Backend, error) {
 	if err := initBolt(b.building); err != nil {
 		return nil, errors.Join(err, removeIfThere(b.building), l.remove())
 	}
-	if b.db, b.file, err = openBolt(b.building); err != nil {
+	if b.db, b.file, err = openBolt(b.building, false); err != nil {
 		return nil, errors.Join(err, removeIfThere(b.building), l.remove())
 	}
 	if err := b.check(); err != nil {
@@ -210,6 +248,14 @@ func (b *Backend) view(f func(*bbolt.Tx) error) error {
 	return guard(func() error { return b.db.View(f) })
 }
 
+// writable refuses what a store that is open for reading only does not do.
+func (b *Backend) writable() error {
+	if b.readOnly {
+		return ErrReadOnly
+	}
+	return nil
+}
+
 // Root implements store.Backend.
 func (b *Backend) Root(ctx context.Context) ([]byte, error) {
 	b.writing.Lock()
@@ -256,7 +302,7 @@ func (b *Backend) Get(ctx context.Context, ref store.Ref) ([]byte, error) {
 func (b *Backend) Swap(ctx context.Context, c store.Change) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	if err := errors.Join(ctx.Err(), b.heal()); err != nil {
+	if err := errors.Join(ctx.Err(), b.writable(), b.heal()); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
 	if len(c.New) == 0 {
@@ -351,7 +397,7 @@ func refsAfter(tx *bbolt.Tx, after []byte, n int) ([]store.Ref, error) {
 func (b *Backend) Delete(ctx context.Context, refs ...store.Ref) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	if err := errors.Join(ctx.Err(), b.heal()); err != nil {
+	if err := errors.Join(ctx.Err(), b.writable(), b.heal()); err != nil {
 		return fmt.Errorf("deleting blobs: %w", err)
 	}
 	err := b.update(func(tx *bbolt.Tx) error {
@@ -385,6 +431,9 @@ func (b *Backend) close() error {
 	}
 	err := closeBolt(b.db, b.file, b.stumbled)
 	b.db = nil
+	if b.readOnly {
+		return errors.Join(err, b.lock.unshare())
+	}
 	if b.building != "" {
 		return errors.Join(err, removeIfThere(b.building), b.lock.remove())
 	}

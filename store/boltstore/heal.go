@@ -122,7 +122,7 @@ func (b *Backend) copyOver() error {
 	if err := b.copyTo(temp); err != nil {
 		return errors.Join(err, removeIfThere(temp))
 	}
-	db, file, err := openBolt(temp)
+	db, file, err := openBolt(temp, false)
 	if err != nil {
 		return errors.Join(fmt.Errorf("opening the copy: %w", err), removeIfThere(temp))
 	}

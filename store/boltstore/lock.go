@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -39,12 +40,8 @@ func tryAcquire(path string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock: %w", err)
 	}
-	if err := flock(f); err != nil {
-		holder, _ := read(f) // for the message alone
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("%w (process %s holds %s)", store.ErrInUse, holder, path)
-		}
-		return nil, errors.Join(err, f.Close())
+	if err := flock(f, syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(inUse(f, err), f.Close())
 	}
 	mine, err := f.Stat()
 	if err != nil {
@@ -65,6 +62,43 @@ func tryAcquire(path string) (*lock, error) {
 	return &lock{f: f, left: last != "" && last != released}, nil
 }
 
+// inUse says who has the lock, where that is why it cannot be had. Who only reads
+// has written nothing into it.
+func inUse(f *os.File, err error) error {
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return err
+	}
+	holder, _ := read(f) // for the message alone
+	if holder == "" || holder == released {
+		return fmt.Errorf("%w (a process that reads it holds %s)", store.ErrInUse, f.Name())
+	}
+	return fmt.Errorf("%w (process %s holds %s)", store.ErrInUse, holder, f.Name())
+}
+
+// share locks the file at path together with others who only read, and does not
+// write to it. No file: nil. Another process has it for itself: store.ErrInUse.
+func share(path string) (*lock, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock: %w", err)
+	}
+	if err := flock(f, syscall.LOCK_SH); err != nil {
+		return nil, errors.Join(inUse(f, err), f.Close())
+	}
+	return &lock{f: f}, nil
+}
+
+// unshare lets go of what share took, and leaves it as it was.
+func (l *lock) unshare() error {
+	if l == nil {
+		return nil
+	}
+	return l.f.Close()
+}
+
 const (
 	released = "released"
 	lockSize = 24
@@ -82,9 +116,9 @@ func write(f *os.File, s string) error {
 	return err
 }
 
-func flock(f *os.File) error {
+func flock(f *os.File, how int) error {
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EINTR) {
 			return err
 		}
