@@ -57,6 +57,7 @@ func (c *Client) Origins() []auditlog.Origin {
 }
 
 // Checkpoint gets the latest checkpoint of a log, named by origin or log id, and verifies it; of the current log when log is empty.
+// ErrLogEnded when a gap has ended the log and nothing is signed over what is left of it.
 func (c *Client) Checkpoint(ctx context.Context, log string) (Signed, error) {
 	resp, err := c.GetCheckpoint(ctx, &signetv1.GetCheckpointRequest{Log: log})
 	if err != nil {
@@ -73,11 +74,15 @@ func (c *Client) Checkpoint(ctx context.Context, log string) (Signed, error) {
 }
 
 // Since gets the latest checkpoint of old's log and the proof that the log only grew since old, and verifies both. A log that does
-// not contain old any more is an error: the server's, with reason GAP, or ErrUnverified.
+// not contain old any more is an error: the server's, with reason GAP, or ErrUnverified. ErrLogEnded when the server says that it
+// does, but a gap has ended it and nothing is signed over its end.
 func (c *Client) Since(ctx context.Context, old Signed) (Signed, error) {
 	resp, err := c.ProveConsistency(ctx, &signetv1.ProveConsistencyRequest{Checkpoint: old.Note})
 	if err != nil {
 		return Signed{}, err
+	}
+	if len(resp.GetCheckpoint()) == 0 {
+		return Signed{}, fmt.Errorf("%w: nothing is signed over the end of log %s, so what the server proves of it proves nothing", ErrLogEnded, old.Origin.Log)
 	}
 	cp, err := c.logs.open(resp.GetCheckpoint())
 	if err != nil {
@@ -182,29 +187,38 @@ func (c *Client) Entries(ctx context.Context, f *signetv1.EntryFilter, order sig
 // VerifyEntries fetches every entry under a checkpoint and computes the tree anew from their bytes: what the server lists is then
 // what was signed, no entry missing, added, changed or moved. progress, which may be nil, is told how many are done.
 func (c *Client) VerifyEntries(ctx context.Context, cp Signed, progress func(done int64)) error {
+	return c.walk(ctx, cp.Checkpoint, "the checkpoint is", func(_ *auditlog.Entry, t *tree) {
+		if progress != nil {
+			progress(t.size)
+		}
+	})
+}
+
+// walk fetches the entries under a head, hands each to each with the tree that ends with it, and verifies the head. Until it has
+// returned nil nothing that each saw is verified. who vouches for the head, and is for the error's text.
+func (c *Client) walk(ctx context.Context, head auditlog.Checkpoint, who string, each func(*auditlog.Entry, *tree)) error {
 	var t tree
-	for e, err := range c.Entries(ctx, &signetv1.EntryFilter{Log: cp.Origin.String()}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 5000) {
-		if t.size == cp.Size {
-			break // younger than the checkpoint
+	for e, err := range c.Entries(ctx, &signetv1.EntryFilter{Log: head.Origin.String()}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 5000) {
+		if t.size == head.Size {
+			break // younger than the head
 		}
 		if err != nil {
 			return err
 		}
-		if e.GetIndex() != t.size || e.GetOrigin() != cp.Origin.String() {
+		if e.GetIndex() != t.size || e.GetOrigin() != head.Origin.String() {
 			return fmt.Errorf("%w: entry %d is missing or out of place in what the server lists", ErrUnverified, t.size)
 		}
-		if _, err := auditlog.ParseEntry(e.GetLine()); err != nil {
+		entry, err := auditlog.ParseEntry(e.GetLine())
+		if err != nil {
 			return fmt.Errorf("%w: entry %d is not an entry: %w", ErrUnverified, t.size, err)
 		}
 		t.add(auditlog.LeafHash(e.GetLine()))
-		if progress != nil {
-			progress(t.size)
-		}
+		each(entry, &t)
 	}
-	if t.size != cp.Size {
-		return fmt.Errorf("%w: the checkpoint is over %d entries, and the server lists only %d", ErrUnverified, cp.Size, t.size)
+	if t.size != head.Size {
+		return fmt.Errorf("%w: %s over %d entries, and the server lists only %d", ErrUnverified, who, head.Size, t.size)
 	}
-	if t.hash() != cp.Hash {
+	if t.hash() != head.Hash {
 		return fmt.Errorf("%w: the entries that the server lists are not those that were signed", ErrUnverified)
 	}
 	return nil

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -26,6 +28,8 @@ var (
 	ErrMalformed = errors.New("malformed")
 	// ErrUnavailable: not now; nothing was released. A change may have happened when the reason is OUTCOME_UNKNOWN.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrUntrusted: the server's certificate does not verify, by the configured CA or for the name; nothing was sent.
+	ErrUntrusted = errors.New("the server is not trusted")
 	// ErrRateLimited: too often; Error.RetryAfter says when again.
 	ErrRateLimited = errors.New("rate limited")
 	// ErrWithheld: minted, but the state changed before release, and the token was dropped.
@@ -43,6 +47,9 @@ var (
 
 	// ErrUnverified: what the server sent does not verify with the pinned log key, or contradicts what it proves.
 	ErrUnverified = errors.New("unverified")
+	// ErrLogEnded: a gap has ended this log, which is not the current one, and nothing is signed over what is left of it. VerifyLogs
+	// verifies it by the first entry of the log that came after it.
+	ErrLogEnded = errors.New("log ended by a gap")
 	// ErrNoLogKey: the configuration pins no key for this log, so nothing about it can be verified.
 	ErrNoLogKey = errors.New("no log key")
 )
@@ -75,6 +82,7 @@ var byReason = map[string]error{
 	"STORE_UNAVAILABLE":  ErrUnavailable,
 	"OUTCOME_UNKNOWN":    ErrUnavailable,
 	"GAP":                ErrUnavailable,
+	"LOG_ENDED":          ErrLogEnded,
 	"CLOCK":              ErrUnavailable,
 	"SHUTTING_DOWN":      ErrUnavailable,
 }
@@ -106,6 +114,7 @@ func byCode(c codes.Code) error {
 // Error is a refusal or failure of one call. Its text is what the server meant the caller to see.
 type Error struct {
 	st        *status.Status
+	text      string
 	reason    string
 	requestID string
 	retry     time.Duration
@@ -126,11 +135,15 @@ func fromGRPC(err error) error {
 	if err == nil {
 		return nil
 	}
-	st, ok := status.FromError(err)
+	answer, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err)
 	if !ok {
 		return err
 	}
-	e := &Error{st: st}
+	st := answer.GRPCStatus() // status.FromError would put the words of grpc's last retry before those of the answer
+	e := &Error{st: st, text: st.Message()}
 	for _, d := range st.Details() {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
@@ -154,11 +167,37 @@ func fromGRPC(err error) error {
 	if e.sentinel == nil {
 		e.sentinel = byCode(st.Code())
 	}
+	if e.reason == "" {
+		e.text = unwrapped(e.text)
+		if st.Code() == codes.Unavailable && strings.Contains(e.text, "failed to verify certificate") {
+			e.sentinel = ErrUntrusted
+		}
+	}
 	return e
 }
 
+// unwrapped is what grpc says of a connection that failed, without what grpc puts around it.
+func unwrapped(text string) string {
+	before, quoted, ok := strings.Cut(text, "connection error: desc = ")
+	if !ok {
+		return text
+	}
+	desc, err := strconv.QuotedPrefix(quoted)
+	if err != nil {
+		return text
+	}
+	after := quoted[len(desc):]
+	if desc, err = strconv.Unquote(desc); err != nil {
+		return text
+	}
+	for _, prefix := range []string{"transport: ", "Error while dialing: ", "authentication handshake failed: "} {
+		desc = strings.TrimPrefix(desc, prefix)
+	}
+	return before + desc + after
+}
+
 // Error is the server's public text.
-func (e *Error) Error() string { return e.st.Message() }
+func (e *Error) Error() string { return e.text }
 
 // Reason is the stable reason, such as KEY_DISABLED; empty when the answer did not come from Signet.
 func (e *Error) Reason() string { return e.reason }

@@ -37,6 +37,7 @@ const (
 	ReasonStoreUnavailable Reason = "STORE_UNAVAILABLE"
 	ReasonOutcomeUnknown   Reason = "OUTCOME_UNKNOWN"
 	ReasonGap              Reason = "GAP"
+	ReasonLogEnded         Reason = "LOG_ENDED"
 	ReasonClock            Reason = "CLOCK"
 	ReasonWithheld         Reason = "WITHHELD"
 	ReasonShuttingDown     Reason = "SHUTTING_DOWN"

@@ -50,13 +50,36 @@ type Consistency struct {
 }
 
 // Checkpoint answers the latest signed checkpoint of a log, to any authenticated caller. It says nothing of what is
-// in the log, so it is neither decided nor recorded.
-func (l *Log) Checkpoint(_ context.Context, _ policy.Principal, req CheckpointRequest) ([]byte, error) {
+// in the log, so it is neither decided nor recorded. Of a log that a gap has ended, and that does not contain what was
+// signed of it, there is none: ReasonLogEnded.
+func (l *Log) Checkpoint(ctx context.Context, _ policy.Principal, req CheckpointRequest) ([]byte, error) {
 	reader, err := l.reader(req.Log)
 	if err != nil {
 		return nil, err
 	}
-	return reader.Checkpoint(), nil
+	note := reader.Checkpoint()
+	if reader.Origin() == l.log.Origin() {
+		return note, nil
+	}
+	if note == nil {
+		return nil, ended()
+	}
+	signed, err := auditlog.OpenCheckpoint(note, l.verifier)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.log.ProveConsistency(ctx, signed); missing(err) {
+		return nil, ended()
+	}
+	return note, nil
+}
+
+// ended is the answer where something signed is asked for of a log over whose end nothing is.
+func ended() *Error {
+	return &Error{
+		Kind: ErrPrecondition, Reason: ReasonLogEnded,
+		Public: "a gap has ended this log, and nothing is signed over what is left of it; the first entry of the next log names the gap, and the head with which this one ended",
+	}
 }
 
 // ProveInclusion answers a c2sp.org/tlog-proof to any authenticated caller who names index and leaf hash: only who
@@ -67,6 +90,9 @@ func (l *Log) ProveInclusion(ctx context.Context, _ policy.Principal, req Inclus
 		return nil, err
 	}
 	proof, err := reader.InclusionText(ctx, req.Index, req.Leaf)
+	if errors.Is(err, audit.ErrNotContained) || errors.Is(err, audit.ErrNoEntry) && reader.Checkpoint() == nil {
+		return nil, ended()
+	}
 	if errors.Is(err, audit.ErrNoEntry) {
 		return nil, &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the log has no such entry at that index"}
 	}
