@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -69,7 +70,7 @@ func Dial(cfg Config) (*Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("client config: %w", err)
 		}
-		state.Addresses = append(state.Addresses, resolver.Address{Addr: a, ServerName: host})
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: a, ServerName: cmp.Or(cfg.ServerName, host)})
 	}
 	const scheme = "signet"
 	r := manual.NewBuilderWithScheme(scheme)

@@ -160,6 +160,35 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+func TestConnectionErrors(t *testing.T) {
+	tests := []struct {
+		name, text, want string
+		is               error
+	}{
+		{"another CA", `connection error: desc = "transport: authentication handshake failed: tls: failed to verify certificate: x509: certificate signed by unknown authority (possibly because of \"x\")"`,
+			`tls: failed to verify certificate: x509: certificate signed by unknown authority (possibly because of "x")`, ErrUntrusted},
+		{"nobody there", `connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`,
+			"dial tcp 127.0.0.1:1: connect: connection refused", ErrUnavailable},
+		{"around it", `last one: connection error: desc = "gone"; no more`, "last one: gone; no more", ErrUnavailable},
+		{"not quoted", `connection error: desc = gone`, `connection error: desc = gone`, ErrUnavailable},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := fromGRPC(status.Error(codes.Unavailable, tt.text))
+			if err.Error() != tt.want || !errors.Is(err, tt.is) || errors.Is(err, ErrUnavailable) && errors.Is(err, ErrUntrusted) {
+				t.Errorf("error is %q", err)
+			}
+		})
+	}
+	if err := fromGRPC(fmt.Errorf("max retries exhausted: %w", refusal(t, codes.Unavailable, "GAP"))); err.Error() != "public text" {
+		t.Errorf("after retries it is %q", err)
+	}
+	// What the server itself says is not taken for the connection's.
+	if err := fromGRPC(refusal(t, codes.Unavailable, "GAP")); errors.Is(err, ErrUntrusted) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestErrorDetails(t *testing.T) {
 	err := fromGRPC(refusal(t, codes.ResourceExhausted, "RATE_LIMITED",
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(3 * time.Second)},

@@ -131,8 +131,12 @@ func TestReceiptUnderAnotherKey(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.Mint(t.Context(), "release", client.MintOptions{Receipt: true}); !errors.Is(err, tt.want) {
+			tok, err := c.Mint(t.Context(), "release", client.MintOptions{Receipt: true})
+			if !errors.Is(err, tt.want) {
 				t.Errorf("mint: %v", err)
+			}
+			if minted := tok != nil; minted != (len(tt.logs) > 0) {
+				t.Errorf("minted is %t", minted) // without any key it is not even asked for
 			}
 			if _, err := c.Checkpoint(t.Context(), ""); !errors.Is(err, tt.want) {
 				t.Errorf("checkpoint: %v", err)

@@ -64,8 +64,12 @@ func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // Mint gets a new token for a profile. When a receipt was asked for and does not verify, the token is still returned beside the
-// error, which then is ErrUnverified or ErrNoLogKey: it was minted and recorded, only the proof is missing.
+// error, which then is ErrUnverified or ErrNoLogKey: it was minted and recorded, only the proof is missing. Where no log key is
+// configured at all, ErrNoLogKey comes without a token: the server was not asked.
 func (c *Client) Mint(ctx context.Context, profile string, o MintOptions) (*Token, error) {
+	if o.Receipt && len(c.logs.verifiers) == 0 {
+		return nil, fmt.Errorf("%w to verify a receipt with; nothing was minted", ErrNoLogKey)
+	}
 	req := &signetv1.MintTokenRequest{Profile: profile, Receipt: o.Receipt}
 	if o.TTL != 0 {
 		req.Ttl = durationpb.New(o.TTL)
