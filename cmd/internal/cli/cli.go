@@ -31,6 +31,8 @@ const (
 	NotFound    = 4 // what an administrative call names does not exist
 	Conflict    = 5 // it exists already, or somebody changed it in between
 	Unavailable = 6 // not now: server unreachable, not minting, or too many calls
+
+	Interrupted = 130 // ended by a signal, as a shell has it of Ctrl-C
 )
 
 // Env is what a program gets from the world.
@@ -100,7 +102,7 @@ func Code(err error) int {
 }
 
 // Run builds the command tree, executes it and answers the exit code. What fails before a command's own code began is a mistake on
-// the command line; the whole help is not thrown after it. A command whose output could not be written has failed, whether it looked
+// the command line; the whole help is not thrown after it. What ended because ctx was canceled is not told at all. A command whose output could not be written has failed, whether it looked
 // or not.
 func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 	out := &output{w: env.Stdout}
@@ -114,6 +116,8 @@ func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
+	root.Version = env.Version
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n") // as the command version has it
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	began := false
@@ -124,6 +128,9 @@ func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 				return run(c, args)
 			}
 		}
+		if arguments, _, _ := strings.Cut(c.Use, " --"); c.ValidArgsFunction == nil && !c.HasSubCommands() && !slices.Contains(strings.Fields(arguments), "FILE") {
+			c.ValidArgsFunction = cobra.NoFileCompletions
+		}
 	})
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil && out.err != nil {
@@ -131,6 +138,9 @@ func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 	}
 	if err == nil {
 		return OK
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return Interrupted // whoever did it knows
 	}
 	if !began {
 		err = &Failure{Code: Malformed, Err: err, Todo: fmt.Sprintf("see: %s --help", cmd.CommandPath())}
@@ -170,22 +180,25 @@ func hint(err error) string {
 	if !ok {
 		return ""
 	}
-	id := ""
-	if e.RequestID() != "" {
-		id = " (request " + e.RequestID() + ")"
-	}
 	switch {
 	case errors.Is(err, client.ErrDenied) && e.Error() == "denied":
 		// Whoever is denied hears no more than that; what more there is, a reader of the audit log can tell them.
-		return "ask whoever reads the audit log why: signet audit list --outcome denied" + id
+		find := "signet audit list --outcome denied"
+		if e.RequestID() != "" {
+			find += " --limit 0 -o json | grep " + e.RequestID()
+		}
+		return "ask whoever reads the audit log why: " + find
 	case errors.Is(err, client.ErrDenied):
 		return "" // the server has said what is in the way
 	case errors.Is(err, client.ErrUnauthenticated):
-		return "the certificate may be expired, or from another vault: signetd cert makes a new one" + id
+		// No id: who is nobody is on no record.
+		return "the certificate may be expired, or from another vault: signetd cert makes a new one"
+	case errors.Is(err, client.ErrUntrusted):
+		return "ca in client.yaml must certify this server, and the host in addresses, or else server_name, must be a name in its certificate"
 	case errors.Is(err, client.ErrKeyDisabled):
 		return "an operator switched the key off: signet key enable NAME takes it back"
 	case errors.Is(err, client.ErrKeyRevoked):
-		return "it never mints again: import a new key of Apple's as a new version, and activate it"
+		return "this version never mints again; import a new key of Apple's as a new version, and activate it"
 	case errors.Is(err, client.ErrNoActiveVersion):
 		return "signet key show NAME lists the versions, signet key activate NAME VERSION picks one"
 	case errors.Is(err, client.ErrConflict):
@@ -207,7 +220,10 @@ func hint(err error) string {
 	case "OUTCOME_UNKNOWN":
 		return "look before repeating it: it may have happened"
 	case "INTERNAL":
-		return "the server's own log has the cause" + id
+		if e.RequestID() != "" {
+			return "the server's own log has the cause, request " + e.RequestID()
+		}
+		return "the server's own log has the cause"
 	}
 	return ""
 }

@@ -217,3 +217,24 @@ func TestOutputThatIsLostIsAFailure(t *testing.T) {
 		t.Errorf("exit code %d, %s", code, &stderr)
 	}
 }
+
+func TestInterruptedSaysNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var stderr bytes.Buffer
+	build := func(Env) *cobra.Command {
+		return &cobra.Command{Use: "prog", RunE: func(c *cobra.Command, _ []string) error {
+			cancel() // as a signal does
+			return fmt.Errorf("asking: %w", c.Context().Err())
+		}}
+	}
+	if code := Run(ctx, build, Env{Stderr: &stderr}); code != Interrupted || stderr.Len() > 0 {
+		t.Errorf("exit code %d, %s", code, &stderr)
+	}
+	// Canceled by somebody else, it is a failure like others.
+	failing := func(Env) *cobra.Command {
+		return &cobra.Command{Use: "prog", RunE: func(*cobra.Command, []string) error { return context.Canceled }}
+	}
+	if code := Run(t.Context(), failing, Env{Stderr: &stderr}); code != Other || stderr.Len() == 0 {
+		t.Errorf("exit code %d, %s", code, &stderr)
+	}
+}

@@ -70,7 +70,8 @@ func Format(cmd *cobra.Command, formats ...string) *string {
 	return &value
 }
 
-// JSON prints v indented: messages as protojson has them, with fields that are zero, everything else as encoding/json does.
+// JSON prints v indented: messages as protojson has them, with fields that are zero and with 64-bit integers as numbers, everything
+// else as encoding/json does.
 func JSON(w io.Writer, v any) error {
 	data, err := marshal(v)
 	if err != nil {
@@ -91,12 +92,7 @@ func marshal(v any) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("writing JSON: %w", err)
 		}
-		// protojson puts blanks in at random, so that nobody compares its bytes; here somebody may.
-		var out bytes.Buffer
-		if err := json.Compact(&out, data); err != nil {
-			return nil, fmt.Errorf("compacting JSON: %w", err)
-		}
-		return out.Bytes(), nil
+		return numbers(data, m.ProtoReflect().Descriptor())
 	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
