@@ -112,7 +112,11 @@ func (p *program) issue(ctx context.Context, conf *config, operator client.Confi
 	if !unreachable(err) {
 		return cert, err
 	}
+	untrusted := err
 	sc, err := p.open(ctx, conf)
+	if errors.Is(err, errInUse) && errors.Is(untrusted, client.ErrUntrusted) {
+		return nil, untrusted
+	}
 	if errors.Is(err, errInUse) {
 		return nil, &cli.Failure{Code: cli.Unavailable, Err: errors.New("a server has the vault open, and does not answer the operator's client"),
 			Todo: "see that addresses in operator/client.yaml is where it listens, or stop it and run this again"}
@@ -124,10 +128,10 @@ func (p *program) issue(ctx context.Context, conf *config, operator client.Confi
 	return server.IssueCertificate(ctx, sc, conf.Operators[0], server.CertificateRequest{CSR: csr, URI: uri})
 }
 
-// unreachable says whether err means that no server answered at all.
+// unreachable says whether err means that no server answered at all, or one that is not this vault's.
 func unreachable(err error) bool {
 	e, ok := errors.AsType[*client.Error](err)
-	return ok && errors.Is(err, client.ErrUnavailable) && e.Reason() == ""
+	return ok && (errors.Is(err, client.ErrUntrusted) || errors.Is(err, client.ErrUnavailable) && e.Reason() == "")
 }
 
 func askServer(ctx context.Context, operator client.Config, csr []byte, uri string) (_ *server.Certificate, err error) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -61,8 +62,23 @@ func (p *program) warnCertificate(conf *config) {
 	}
 	if left := leaf.NotAfter.Sub(p.Now()); left < 30*24*time.Hour {
 		cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n"+
-			"  put another in place of %s and its key, of a CA that is in the callers' ca.pem; a running server takes it up by itself\n",
-			leaf.NotAfter.UTC().Format(time.RFC3339), conf.TLS.Certificate)
+			"  signetd makes no other: add a CA of yours to every caller's ca.pem, which may hold several, then replace %s and %s\n"+
+			"  by a pair that it certified for the names that callers use; a running server takes the pair up by itself\n",
+			leaf.NotAfter.UTC().Format(time.RFC3339), conf.TLS.Certificate, conf.TLS.Key)
+	}
+}
+
+// warnDaily is warnCertificate once a day until ctx ends: who starts a server does not look at it for a year.
+func (p *program) warnDaily(ctx context.Context, conf *config) {
+	day := time.NewTicker(24 * time.Hour)
+	defer day.Stop()
+	for {
+		select {
+		case <-day.C:
+			p.warnCertificate(conf)
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

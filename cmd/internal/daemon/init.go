@@ -95,6 +95,10 @@ func (p *program) create(ctx context.Context, dir, listen string, hosts []string
 	); err != nil {
 		return err
 	}
+	if len(hosts) == 0 && everywhere(listen) {
+		cli.Printf(p.Stderr, "signetd: warning: the server's certificate holds only localhost, 127.0.0.1 and ::1, so no caller on another machine connects\n"+
+			"  remove %s and make it anew, with the name by which callers reach it: signetd init --dir %s --listen %s --host signet.example.com\n", dir, dir, listen)
+	}
 	cli.Printf(p.Stderr, "signetd: %s opens everything in the vault and lies on the same disk: a stolen disk is not defended.\n"+
 		"  Keep a copy of it apart from the backups of the vault: without it nobody opens the vault again.\n", filepath.Join(dir, kekFile))
 	return nil
@@ -267,6 +271,13 @@ func (p *program) createStore(ctx context.Context, c *config, tmp string, keks [
 	return vault, nil
 }
 
+// everywhere says whether a server that listens there does so on every address of the machine, none of which is a name for callers.
+func everywhere(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
+}
+
 // reachable are the names of the server's certificate, this machine's own among them, and the address in its clients' configs: that
 // of the first host, where one was named, or else where the server listens.
 func reachable(listen string, hosts []string) (names []string, address string, err error) {
@@ -274,7 +285,7 @@ func reachable(listen string, hosts []string) (names []string, address string, e
 	if err != nil {
 		return nil, "", fmt.Errorf("listen: %w", err)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+	if everywhere(listen) {
 		host = "127.0.0.1"
 	}
 	names = append(slices.Clone(hosts), host, "localhost", "127.0.0.1", "::1")

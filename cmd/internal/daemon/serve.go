@@ -73,6 +73,7 @@ func (p *program) run(ctx context.Context, conf *config) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
+	go p.warnDaily(ctx, conf)
 	cli.Printf(p.Stderr, "signetd: serving on %s\n", l.Addr())
 	select {
 	case err = <-served:

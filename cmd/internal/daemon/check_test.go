@@ -1,0 +1,67 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+)
+
+// pair writes a certificate that ends then, and its key.
+func pair(t *testing.T, end time.Time) tlsFiles {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := tlsFiles{Certificate: filepath.Join(t.TempDir(), "server.pem"), Key: filepath.Join(t.TempDir(), "server.key")}
+	for path, block := range map[string]*pem.Block{files.Certificate: {Type: "CERTIFICATE", Bytes: der}, files.Key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+func TestServeWarnsEveryDayOfTheLastThirty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := &config{TLS: pair(t, time.Now().Add(32*24*time.Hour+time.Minute))}
+		var stderr bytes.Buffer
+		p := &program{cli.Env{Stderr: &stderr, Now: time.Now}}
+		p.warnCertificate(conf)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.warnDaily(ctx, conf)
+		time.Sleep(49 * time.Hour)
+		synctest.Wait()
+		if stderr.Len() > 0 {
+			t.Errorf("long before the end: %s", &stderr)
+		}
+		time.Sleep(48 * time.Hour)
+		synctest.Wait()
+		if n := strings.Count(stderr.String(), "the server's certificate ends 2000-02-02"); n != 2 {
+			t.Errorf("%d warnings in two days: %s", n, &stderr)
+		}
+	})
+}
