@@ -22,12 +22,20 @@ import (
 // version is set by the build.
 var version = "unknown"
 
+// grace is how long a command may take to end after a signal.
+const grace = time.Second
+
 func main() {
 	if err := cli.Harden(); err != nil {
 		fmt.Fprintln(os.Stderr, "signet:", err)
 		os.Exit(cli.Other)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		// What waits for somebody, such as a question on the terminal, does not look at the context.
+		time.Sleep(grace)
+		os.Exit(cli.Interrupted)
+	})
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -43,7 +43,7 @@ seconds of it lie in the past, so that no clock of Apple's refuses the token.`,
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			t, err := cl.Mint(ctx, args[0], o)
 			if err != nil {
-				return mintProblem(err)
+				return mintProblem(t, err)
 			}
 			return a.printToken(t, *format)
 		})
@@ -52,10 +52,12 @@ seconds of it lie in the past, so that no clock of Apple's refuses the token.`,
 }
 
 // mintProblem tells a proof that failed from a mint that failed: in the first case a token exists, and is not printed.
-func mintProblem(err error) error {
+func mintProblem(t *client.Token, err error) error {
 	switch {
+	case errors.Is(err, client.ErrNoLogKey) && t == nil:
+		return &cli.Failure{Code: cli.Malformed, Err: err, Todo: "logs in client.yaml pins the key: take it from the client.yaml that signetd wrote"}
 	case errors.Is(err, client.ErrNoLogKey):
-		return &cli.Failure{Err: err, Todo: "logs in client.yaml pins the key: take it from the client.yaml that signetd wrote"}
+		return &cli.Failure{Err: err, Todo: "logs in client.yaml pins the key of another log; the token was minted, and is not printed"}
 	case errors.Is(err, client.ErrUnverified):
 		return &cli.Failure{Err: err, Todo: "do not trust this server's record before you know why; the token was minted, and is not printed"}
 	}

@@ -64,11 +64,9 @@ func (a *app) loadConfig() (c client.Config, ok bool, err error) {
 	}
 	if path == "" {
 		named = false
-		dir, err := a.userDir("XDG_CONFIG_HOME", ".config")
-		if err != nil {
+		if path, err = a.usualConfig(); err != nil {
 			return client.Config{}, false, nil //nolint:nilerr // no home, so nothing at the usual place
 		}
-		path = filepath.Join(dir, "client.yaml")
 	}
 	c, err = client.LoadConfig(path)
 	switch {
@@ -79,6 +77,22 @@ func (a *app) loadConfig() (c client.Config, ok bool, err error) {
 	default:
 		return client.Config{}, false, &cli.Failure{Code: cli.Malformed, Err: err, Todo: "signetd cert writes a client.yaml; --config or SIGNET_CONFIG says which one to use"}
 	}
+}
+
+// usualConfig is where client.yaml lies when nobody says where.
+func (a *app) usualConfig() (string, error) {
+	dir, err := a.userDir("XDG_CONFIG_HOME", ".config")
+	return filepath.Join(dir, "client.yaml"), err
+}
+
+// noConfig says where a client.yaml was looked for.
+func (a *app) noConfig() error {
+	const todo = "signetd init writes the operator's, signetd cert a caller's: --config FILE, or SIGNET_CONFIG=FILE"
+	path, err := a.usualConfig()
+	if err != nil {
+		return cli.Malformedf(todo, "there is no client.yaml, so it is not known which server to ask: --config and SIGNET_CONFIG name none, and %w", err)
+	}
+	return cli.Malformedf(todo, "there is no client.yaml, so it is not known which server to ask: --config and SIGNET_CONFIG name none, and %s does not exist", path)
 }
 
 // userDir is signet's directory in one of the user's: the environment variable's, or under the home directory.
@@ -100,7 +114,7 @@ func (a *app) dial(ctx context.Context, f func(context.Context, *client.Client) 
 		return err
 	}
 	if !ok {
-		return cli.Malformedf("signetd init writes the operator's, signetd cert a caller's: --config FILE, or SIGNET_CONFIG=FILE", "there is no client.yaml, so it is not known which server to ask")
+		return a.noConfig()
 	}
 	c, err := client.Dial(conf)
 	if err != nil {

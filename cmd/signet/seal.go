@@ -121,13 +121,17 @@ func (a *app) warn(format string, args ...any) {
 	cli.Printf(a.Stderr, "signet: warning: "+format+"\n", args...)
 }
 
-// seal parses a plain key and seals it to the recipient, all in this process. The caller wipes data.
-func (a *app) seal(data []byte, r sealed.Recipient, facts apple.Facts, name string) ([]byte, apple.Fingerprint, error) {
+// parseKey parses a plain key file, before anything else is asked about it. The caller wipes the key.
+func parseKey(data []byte) (*apple.Key, error) {
 	key, err := apple.ParseKey(data)
 	if err != nil {
-		return nil, "", cli.Malformedf("", "the key file: %w", err)
+		return nil, cli.Malformedf("", "the key file: %w", err)
 	}
-	defer key.Wipe()
+	return key, nil
+}
+
+// seal seals a plain key to the recipient, all in this process.
+func (a *app) seal(key *apple.Key, r sealed.Recipient, facts apple.Facts, name string) ([]byte, apple.Fingerprint, error) {
 	for _, n := range key.Notes() {
 		a.warn("%s", n)
 	}
@@ -166,16 +170,21 @@ that this prints with the one that signet key recipient printed for the operator
 			if err != nil {
 				return err
 			}
-			facts, err := a.facts(f, args[0])
-			if err != nil {
-				return err
-			}
 			data, err := a.readInput(args[0], maxKeyFile)
 			if err != nil {
 				return err
 			}
 			defer clear(data)
-			file, fingerprint, err := a.seal(data, r, facts, name)
+			key, err := parseKey(data)
+			if err != nil {
+				return err
+			}
+			defer key.Wipe()
+			facts, err := a.facts(f, args[0])
+			if err != nil {
+				return err
+			}
+			file, fingerprint, err := a.seal(key, r, facts, name)
 			if err != nil {
 				return err
 			}
@@ -254,6 +263,12 @@ made, goes as it is; facts given here complete what was sealed in it, and must n
 		Example: `  signet key import asc-release AuthKey_2X9R4HXF34.p8 --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a
   signet key import asc-release release.sealed`,
 		Args: cli.Args("NAME", "FILE"),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return nil, cobra.ShellCompDirectiveDefault // a file
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		},
 	}
 	f.add(cmd)
 	format := cli.Format(cmd, "table", "json")
@@ -265,15 +280,19 @@ made, goes as it is; facts given here complete what was sealed in it, and must n
 		}
 		defer clear(data)
 		plain := !bytes.HasPrefix(data, []byte(sealedMagic))
-		if !plain {
-			if _, err := sealed.ParseHeader(data); err != nil {
-				return cli.Malformedf("have it sent again, as a file", "%s: %w", file, err)
+		var key *apple.Key
+		if plain {
+			if key, err = parseKey(data); err != nil {
+				return err
 			}
+			defer key.Wipe()
+		} else if _, err := sealed.ParseHeader(data); err != nil {
+			return cli.Malformedf("have it sent again, as a file", "%s: %w", file, err)
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			req := &signetv1.ImportKeyRequest{Name: name}
 			if plain {
-				if req.Sealed, err = a.sealHere(ctx, cl, data, f, name, file); err != nil {
+				if req.Sealed, err = a.sealHere(ctx, cl, key, f, name, file); err != nil {
 					return err
 				}
 			} else {
@@ -296,7 +315,7 @@ made, goes as it is; facts given here complete what was sealed in it, and must n
 	return cmd
 }
 
-func (a *app) sealHere(ctx context.Context, cl *client.Client, data []byte, f keyFlags, name, file string) ([]byte, error) {
+func (a *app) sealHere(ctx context.Context, cl *client.Client, key *apple.Key, f keyFlags, name, file string) ([]byte, error) {
 	facts, err := a.facts(f, file)
 	if err != nil {
 		return nil, err
@@ -305,7 +324,7 @@ func (a *app) sealHere(ctx context.Context, cl *client.Client, data []byte, f ke
 	if err != nil {
 		return nil, unproved(err)
 	}
-	out, _, err := a.seal(data, r, facts, name)
+	out, _, err := a.seal(key, r, facts, name)
 	return out, err
 }
 
