@@ -31,7 +31,7 @@ Who you are and where the server is stands in a client.yaml, which signetd init 
 --config, then at $SIGNET_CONFIG, then at signet/client.yaml in your config directory ($XDG_CONFIG_HOME, or ~/.config).
 
 Exit codes: 0 ok · 1 other · 2 usage or malformed input · 3 denied, unauthenticated, unknown profile, key off · 4 not found ·
-5 conflict or exists · 6 unavailable or rate limited`,
+5 conflict or exists · 6 unavailable or rate limited · 130 interrupted`,
 		Example: `  signet mint ios-release
   signet key import asc-release AuthKey_2X9R4HXF34.p8 --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a
   signet audit list --since 24h`,
