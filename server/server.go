@@ -123,7 +123,6 @@ func (s *Server) options() []grpc.ServerOption {
 		// many callers holds.
 		grpc.ReadBufferSize(4 << 10),
 		grpc.WriteBufferSize(8 << 10),
-		grpc.SharedWriteBuffer(true),
 		// Goroutines that are kept do not grow their stacks anew for every signature: 4 % of a mint.
 		grpc.NumStreamWorkers(64),
 		// Shutdown closes log and store after the last handler, cut off or not.
@@ -143,11 +142,7 @@ func newAuthenticator(cfg Config) (*authn.Authenticator, error) {
 }
 
 func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
-	st, err := store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Now: cfg.Now, Logger: cfg.logger()})
-	if err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
-	}
-	return st, nil
+	return store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Now: cfg.Now, Logger: cfg.logger()})
 }
 
 // openCore opens store and log; the core closes both, but not the backend.
@@ -155,6 +150,9 @@ func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
 	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, err
+	}
+	if err := cfg.makeLogDir(); err != nil {
+		return nil, errors.Join(err, st.Close())
 	}
 	var keks []string
 	for _, k := range cfg.KEKs {

@@ -153,7 +153,7 @@ func (v *victim) kill() {
 	if err := v.server.Process.Kill(); err != nil {
 		v.t.Fatal(err)
 	}
-	_, _ = v.server.Process.Wait() //nolint:errcheck // it was killed
+	_, _ = v.server.Process.Wait()
 }
 
 func (v *victim) dial() *client.Client {
@@ -197,7 +197,7 @@ func (v *victim) importKey(c *client.Client, name, keyID string) {
 func (v *victim) loadAndKill() []string {
 	v.t.Helper()
 	c := v.dial()
-	defer c.Close() //nolint:errcheck // its server is dead
+	defer c.Close()
 	ctx, cancel := context.WithCancel(v.t.Context())
 	defer cancel()
 	var (
@@ -249,7 +249,7 @@ func (v *victim) loadAndKill() []string {
 func (v *victim) recorded() map[string]bool {
 	v.t.Helper()
 	c := v.dial()
-	defer c.Close() //nolint:errcheck // read only
+	defer c.Close()
 	ctx := v.t.Context()
 	all := make(map[string]bool)
 	f := &signetv1.EntryFilter{Action: "token.mint"}

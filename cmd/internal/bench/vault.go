@@ -113,7 +113,7 @@ func (p *process) stop(sig syscall.Signal) error {
 		return err
 	}
 	err := p.cmd.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && sig == syscall.SIGKILL && exit.Sys().(syscall.WaitStatus).Signaled() { //nolint:errcheck // Unix only
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && sig == syscall.SIGKILL && exit.Sys().(syscall.WaitStatus).Signaled() {
 		return nil
 	}
 	return err
