@@ -194,6 +194,9 @@ func (s *Snapshot) Stops(node string) []Gap {
 	})
 }
 
+// Nodes are the names of the nodes that have a log or have committed, sorted.
+func (s *Snapshot) Nodes() []string { return slices.Sorted(maps.Keys(s.root.Nodes)) }
+
 // LogHead is the head that the node's log had with the intent of the node's last
 // commit in it; false for a node that never committed.
 func (s *Snapshot) LogHead(node string) (LogHead, bool) {

@@ -77,7 +77,10 @@ func initialize(ctx context.Context, cfg InitConfig) (*Initialized, error) {
 		VaultID: vault, LogOrigin: a.changer.log.Origin().String(), LogKey: a.System.verifierKey,
 		CA: certificatePEM(a.System.ca.certificate.Raw),
 	}
-	return made, errors.Join(a.firstCertificates(ctx, cfg, made), a.Close())
+	if err = a.firstCertificates(ctx, cfg, made); err == nil {
+		err = a.initialized(ctx, cfg.Operator)
+	}
+	return made, errors.Join(err, a.Close())
 }
 
 // fill puts what every vault has into the first commit: the node's log key and log id, and the CA.
@@ -98,6 +101,18 @@ func fill(tx *store.Tx, cfg InitConfig) error {
 		tx.PutDocument(caName, certificate),
 		tx.SetLogHead(newLog()),
 	)
+}
+
+// initialized commits a root that names the log with all that Init has recorded in it, so that a log without that is a
+// gap: neither an empty directory nor another vault's log passes for the new vault's own.
+func (a *Authority) initialized(ctx context.Context, operator string) error {
+	c := a.changer
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	e := entryOf(policy.Principal{Kind: policy.PrincipalMTLS, ID: operator}, ask{want: policy.Request{Action: actionInit}})
+	return c.commit(ctx, c.store.Begin(), e, audit.AppendOptions{})
 }
 
 // firstCertificates makes those of the server and of the first operator, in the operator's name.

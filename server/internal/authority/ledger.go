@@ -23,11 +23,12 @@ const (
 	actionAdopt        policy.Action = "system.adopt"
 	actionGap          policy.Action = "system.gap"
 	actionExpire       policy.Action = "system.expire"
+	actionInit         policy.Action = "system.init"
 )
 
 // Actions are all that an entry may have: those of callers, and those of the node itself.
 func Actions() []policy.Action {
-	return append(policy.Actions(), actionAuthenticate, actionAdopt, actionGap, actionExpire)
+	return append(policy.Actions(), actionAuthenticate, actionAdopt, actionGap, actionExpire, actionInit)
 }
 
 // ledger is the audit log as the core writes it. All methods but mark may be called concurrently.

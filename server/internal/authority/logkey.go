@@ -6,7 +6,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -26,6 +28,9 @@ type logSigner struct {
 // openLogSigner lends the log key of a node.
 func openLogSigner(ctx context.Context, s *store.Store, node string) (*logSigner, error) {
 	key, err := s.SystemSigner(ctx, logKeyName(node))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, unknownNode(s.Snapshot())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the log key: %w", err)
 	}
@@ -42,6 +47,11 @@ func openLogSigner(ctx context.Context, s *store.Store, node string) (*logSigner
 		return nil, fmt.Errorf("naming the log key: %w", err)
 	}
 	return &logSigner{verifier: verifier, vkey: vkey, key: key}, nil
+}
+
+// unknownNode is why nothing is opened under a name that the vault does not know.
+func unknownNode(snap *store.Snapshot) error {
+	return fmt.Errorf("the vault has no node of the name that the configuration gives; its nodes are %s: correct node there", strings.Join(snap.Nodes(), ", "))
 }
 
 // LogVerifier is the key that verifies a node's checkpoints, for those who check a vault without opening its log.

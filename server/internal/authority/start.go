@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -27,10 +28,16 @@ func (s start) openLog(ctx context.Context, fs audit.FS, signer note.Signer, min
 	if err != nil {
 		return err
 	}
+	if err := strangers(fs, config.Origin.Vault); err != nil {
+		return err
+	}
 	s.log, err = audit.Open(ctx, config)
 	var lacking *audit.GapError
 	if !errors.As(err, &lacking) {
 		return err
+	}
+	if s.vain(head, lacking) {
+		return fmt.Errorf("opening the audit log: %w; %d new logs before it could not be opened either, so no gap is made of this one; set right the log's directory first", err, vainLogs)
 	}
 	s.logger.ErrorContext(ctx, "the audit log has a gap", slog.Any("gap", lacking))
 	end := rootHead(lacking.End)
@@ -41,8 +48,27 @@ func (s start) openLog(ctx context.Context, fs audit.FS, signer note.Signer, min
 	if _, err := s.place(&config); err != nil {
 		return err
 	}
-	s.log, err = audit.Open(ctx, config)
+	if s.log, err = audit.Open(ctx, config); errors.As(err, &lacking) {
+		return fmt.Errorf("opening the audit log that was begun because of a gap: %w", err)
+	}
 	return err
+}
+
+// vainLogs is how many logs in a row, begun because of a gap, may come to nothing before no more are begun: each
+// leaves a gap in the root.
+const vainLogs = 3
+
+// vain says whether the current log and the last ones before it came to nothing, one after the other: that they hold no
+// entry, and that the root asks for none of the current one, so that nothing is lost with it.
+func (s start) vain(head store.LogHead, lacking *audit.GapError) bool {
+	n := 0
+	for _, closed := range slices.Backward(s.state.Load().snap.ClosedLogs(s.node)) {
+		if closed.Size > 0 {
+			break
+		}
+		n++
+	}
+	return head.Size == 0 && lacking.End.Size == 0 && n >= vainLogs
 }
 
 // place says what the root knows of this node's logs: which is the current one, where the others ended.
@@ -50,7 +76,7 @@ func (s start) place(config *audit.Config) (store.LogHead, error) {
 	snap := s.state.Load().snap
 	head, ok := snap.LogHead(s.node)
 	if !ok {
-		return head, errors.New("opening the audit log: the vault knows no node of the name that the configuration gives")
+		return head, unknownNode(snap)
 	}
 	config.Origin = auditlog.Origin{Vault: snap.Vault(), Node: s.node, Log: head.Log}
 	config.Head = audit.Head{Log: head.Log, Size: head.Size, Hash: head.Hash}
