@@ -3,8 +3,10 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -22,7 +24,8 @@ type Config struct {
 	Backend store.Backend
 	// KEKs wrap the root key; each alone opens the store.
 	KEKs []envelope.KEK
-	// LogDir is the directory of the audit log's segments. It must exist.
+	// LogDir is the directory of the audit log's segments. One that is missing is made, in a directory that must exist;
+	// for a vault that has a log that is as if the log had been emptied: a gap.
 	LogDir string
 	// LogFS replaces LogDir; for tests that break files.
 	LogFS audit.FS
@@ -167,11 +170,40 @@ func checkDirectory(path string) error {
 		return errors.New("none is named")
 	}
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Not without the directory that it lies in: that is a wrong path, or a disk that is not mounted.
+		if info, err = os.Stat(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("neither it nor the directory that it lies in is there: %w", err)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a directory", path)
+	}
+	return nil
+}
+
+// makeLogDir makes the log directory where it is missing. The log that is opened in it finds out what that means.
+func (c *Config) makeLogDir() error {
+	if c.LogFS != nil {
+		return nil
+	}
+	err := os.Mkdir(c.LogDir, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("making the log directory: %w", err)
+	}
+	c.logger().Warn("the log directory was missing and has been made", slog.String("directory", c.LogDir))
+	parent, err := os.Open(filepath.Dir(c.LogDir))
+	if err != nil {
+		return fmt.Errorf("making the log directory: %w", err)
+	}
+	if err := errors.Join(parent.Sync(), parent.Close()); err != nil {
+		return fmt.Errorf("making the log directory: %w", err)
 	}
 	return nil
 }

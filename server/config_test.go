@@ -47,7 +47,7 @@ func TestBadConfig(t *testing.T) {
 	}{
 		{"no KEK", func(c *server.Config) { c.KEKs = nil }, "no KEK"},
 		{"no log directory", func(c *server.Config) { c.LogDir = "" }, "log directory"},
-		{"log directory that is not there", func(c *server.Config) { c.LogDir += "/nowhere" }, "no such file"},
+		{"log directory that is not there", func(c *server.Config) { c.LogDir += "/nowhere/nowhere" }, "no such file"},
 		{"log directory that is a file", func(c *server.Config) { c.LogDir = c.TLS.CertFile }, "is not a directory"},
 		{"no node", func(c *server.Config) { c.Node = "" }, "node"},
 		{"no clock", func(c *server.Config) { c.Now = nil }, "clock"},
@@ -148,7 +148,12 @@ func TestFsck(t *testing.T) {
 			if err := os.RemoveAll(filepath.Dir(segment(t, s))); err != nil {
 				t.Fatal(err)
 			}
-		}, "log: "},
+		}, "the log is not here"},
+		{"the log's directory", func(t *testing.T, s *servertest.Server) {
+			if err := os.RemoveAll(s.LogDir()); err != nil {
+				t.Fatal(err)
+			}
+		}, "is not there"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -64,6 +64,9 @@ func Init(ctx context.Context, cfg InitConfig) (*Initialized, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new vault: %w", err)
 	}
+	if err := as.makeLogDir(); err != nil {
+		return nil, fmt.Errorf("new vault: %w", err)
+	}
 	made, err := authority.Init(ctx, authority.InitConfig{
 		Backend: cfg.Backend, KEKs: cfg.KEKs, LogFS: as.logFS(), Node: cfg.Node,
 		TrustDomain: cfg.TrustDomain, Operator: cfg.Operator, Hosts: cfg.Hosts, Now: cfg.Now, Logger: as.logger(),

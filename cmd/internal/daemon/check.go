@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,8 +20,8 @@ func (p *program) check() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check --config FILE",
 		Short: "Say whether a server would start with this config",
-		Long: `Look at the config and all that it names, and say everything that would keep a server from starting. Nothing is written. While a
-server has the vault open, the vault itself is not looked into.`,
+		Long: `Look at the config and all that it names, and say everything that would keep a server from starting, or from minting when
+it has. The whole audit log is read. Nothing is written. While a server has the vault open, the vault itself is not looked into.`,
 		Example: "  signetd check --config vault/signetd.yaml",
 		Args:    cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -29,7 +30,7 @@ server has the vault open, the vault itself is not looked into.`,
 				return err
 			}
 			p.warnCertificate(conf)
-			sc, err := p.open(c.Context(), conf)
+			sc, err := p.read(c.Context(), conf)
 			if errors.Is(err, errInUse) {
 				cli.Printf(p.Stdout, "%s: ok; a running server has the vault open, so the vault was not looked into\n", file)
 				return nil
@@ -41,6 +42,7 @@ server has the vault open, the vault itself is not looked into.`,
 			if err := server.Check(c.Context(), sc); err != nil {
 				return todo(err)
 			}
+			p.warnListen(c.Context(), conf)
 			cli.Printf(p.Stdout, "%s: ok\n", file)
 			return nil
 		},
@@ -48,6 +50,17 @@ server has the vault open, the vault itself is not looked into.`,
 	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
 	required(cmd, "config")
 	return cmd
+}
+
+// warnListen says when the address cannot be had now; what has it may be gone when the server starts.
+func (p *program) warnListen(ctx context.Context, conf *config) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", conf.Listen)
+	if err == nil {
+		err = l.Close()
+	}
+	if err != nil {
+		cli.Printf(p.Stderr, "signetd: warning: nobody could be served now: %v\n  end what has the address, or correct listen\n", err)
+	}
 }
 
 // warnCertificate says when the server's certificate soon ends. What is wrong with it otherwise, Check says.
@@ -97,7 +110,7 @@ func (p *program) fsck() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sc, err := p.open(c.Context(), conf)
+		sc, err := p.read(c.Context(), conf)
 		if err != nil {
 			return todo(err)
 		}

@@ -48,18 +48,28 @@ func (p *program) look(ctx context.Context, c *config) (server.Config, error) {
 
 // open opens the store, which the server then closes. It creates none.
 func (p *program) open(ctx context.Context, c *config) (server.Config, error) {
+	return p.openStore(ctx, c, boltstore.Options{})
+}
+
+// read is open for those who only look: nothing of the vault is written, whatever state a crash has left it in.
+func (p *program) read(ctx context.Context, c *config) (server.Config, error) {
+	return p.openStore(ctx, c, boltstore.Options{ReadOnly: true})
+}
+
+func (p *program) openStore(ctx context.Context, c *config, o boltstore.Options) (server.Config, error) {
 	sc, err := p.look(ctx, c)
 	if err != nil {
 		return server.Config{}, err
 	}
-	sc.Backend, err = boltstore.Open(c.Store, boltstore.Options{Logger: sc.Logger})
+	o.Logger = sc.Logger
+	sc.Backend, err = boltstore.Open(c.Store, o)
 	switch {
 	case errors.Is(err, store.ErrInUse):
 		return server.Config{}, fmt.Errorf("%w: %w", errInUse, err)
 	case errors.Is(err, fs.ErrNotExist):
-		return server.Config{}, fmt.Errorf("opening the store: %w (signetd never creates one but by init: bring the file back, or restore a backup)", err)
+		return server.Config{}, fmt.Errorf("%w (signetd never creates one but by init: bring the file back, or restore a backup)", err)
 	case err != nil:
-		return server.Config{}, fmt.Errorf("opening the store: %w", err)
+		return server.Config{}, err
 	}
 	return sc, nil
 }
@@ -85,6 +95,8 @@ func todo(err error) error {
 		return &cli.Failure{Code: cli.Conflict, Err: err, Todo: "one process has a vault open at a time: stop the other signetd, or leave it"}
 	case errors.Is(err, store.ErrWrongKEK):
 		return &cli.Failure{Err: err, Todo: "bring back the KEK with which this store was made; keks in the config names where it is looked for"}
+	case errors.Is(err, server.ErrGapAhead):
+		return &cli.Failure{Err: err, Todo: "restore the newest files if they are to be had, or start the server: signet system status names the gap, signet system acknowledge lets minting go on"}
 	case errors.Is(err, store.ErrDamaged):
 		return &cli.Failure{Err: err, Todo: "something changed the files from outside: restore them, and see what signetd fsck says"}
 	}
