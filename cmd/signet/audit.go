@@ -158,19 +158,19 @@ func why(e *auditlog.Entry) string {
 func (a *app) auditShow() *cobra.Command {
 	var log string
 	cmd := &cobra.Command{
-		Use:   "show INDEX",
+		Use:   "show [LOG/]INDEX",
 		Short: "Show an entry and the proof that it is in the log",
 		Long: `Show an entry. The server proves that it is in the log, and the proof is verified here, with the log key that client.yaml pins.
-With -o json the proof is a c2sp.org/tlog-proof text, which anybody can verify again without a server.`,
+The index is as signet audit list prints it, with the log's id before it where there are several logs. With -o json the proof is a c2sp.org/tlog-proof text, which anybody can verify again without a server.`,
 		Example: "  signet audit show 5\n  signet audit show 5 -o json | jq -r .proof",
-		Args:    cli.Args("INDEX"),
+		Args:    cli.Args("[LOG/]INDEX"),
 	}
 	cmd.Flags().StringVar(&log, "log", "", "an earlier log, by origin or log id; the current one when left out")
 	format := cli.Format(cmd, "text", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
-		index, err := strconv.ParseInt(args[0], 10, 64)
-		if err != nil || index < 0 {
-			return cli.Malformedf("signet audit list prints them", "INDEX is a number from 0")
+		log, index, err := entryPlace(log, args[0])
+		if err != nil {
+			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			e, err := entry(ctx, cl, log, index)
@@ -195,13 +195,28 @@ With -o json the proof is a c2sp.org/tlog-proof text, which anybody can verify a
 			}
 			return cli.Facts(a.Stdout,
 				[2]string{"log", e.GetOrigin()},
-				[2]string{"index", args[0]},
+				[2]string{"index", strconv.FormatInt(e.GetIndex(), 10)},
 				[2]string{"leaf hash", proof.Leaf.String()},
 				[2]string{"proof", fmt.Sprintf("verified: in the log under the signed checkpoint of %d entries", proof.Checkpoint.Size)},
 			)
 		})
 	}
 	return cmd
+}
+
+// entryPlace takes apart what names an entry: its index, and before it, perhaps, its log's id or origin.
+func entryPlace(log, arg string) (string, int64, error) {
+	if i := strings.LastIndexByte(arg, '/'); i >= 0 {
+		if log != "" && log != arg[:i] {
+			return "", 0, cli.Malformedf("leave --log out", "--log and the log before the index are not the same")
+		}
+		log, arg = arg[:i], arg[i+1:]
+	}
+	index, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil || index < 0 {
+		return "", 0, cli.Malformedf("signet audit list prints them", "INDEX is a number from 0, with LOG/ before it or not")
+	}
+	return log, index, nil
 }
 
 // entry is the entry at an index.
@@ -219,7 +234,9 @@ func unproved(err error) error {
 	switch {
 	case ok && e.Reason() == "GAP":
 		return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("the log is not what was signed before: %w", err),
-			Todo: "the server has stopped minting; keep its disk as it is, and see signet system status"}
+			Todo: "keep the server's disk as it is: signet audit verify says which gap it is, and signet system status whether the server mints"}
+	case errors.Is(err, client.ErrLogEnded):
+		return &cli.Failure{Code: cli.Other, Err: err, Todo: "signet audit verify verifies what is left of it, and names the gap"}
 	case errors.Is(err, client.ErrUnverified):
 		return &cli.Failure{Code: cli.Other, Err: err, Todo: "somebody changed the log, or answers in its place: keep everything as it is, and find out who"}
 	case errors.Is(err, client.ErrNoLogKey):

@@ -64,6 +64,27 @@ func (p pins) origins() ([]string, error) {
 	return all, nil
 }
 
+// aside takes a log's pin away because a gap explains why the log does not contain it, and answers where it lies now: it is evidence
+// of what was lost, and nothing overwrites it.
+func (p pins) aside(origin, gap string) (string, error) {
+	old := p.path(origin)
+	name := old + ".gap-" + url.PathEscape(gap)
+	for n := 2; ; n++ {
+		err := os.Link(old, name)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return "", fmt.Errorf("putting the pinned checkpoint aside: %w", err)
+		}
+		name = fmt.Sprintf("%s.gap-%s-%d", old, url.PathEscape(gap), n)
+	}
+	if err := os.Remove(old); err != nil {
+		return "", fmt.Errorf("putting the pinned checkpoint aside: %w", err)
+	}
+	return name, nil
+}
+
 // set pins a note. A crash leaves the old one or the new one.
 func (p pins) set(origin string, note []byte) error {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
-	"github.com/p8signet/signet/proto/auditlog"
 )
 
 func (a *app) auditCheckpoint() *cobra.Command {
@@ -78,7 +76,8 @@ func (a *app) auditVerify() *cobra.Command {
 		Short: "Prove that the whole log is what was signed",
 		Long: `Prove that the whole log is what was signed: the server proves that it contains the checkpoint that was pinned the last time, every
 entry is fetched, the tree is computed anew and compared with the latest signed checkpoint, which is then pinned. After a gap the logs
-before it are verified, too.
+before it are verified, too, each against the head that the first entry of the next one names. While such a gap is open it fails. Once
+the gap is acknowledged, a checkpoint that was pinned of what was lost is put aside, beside the pins, and it says so.
 
 With --dir it is done without a server, on a directory of segments: D/log in the vault, or a copy. Every flipped bit, cut, reordered
 or missing entry under a signature is named. Checkpoints that were kept elsewhere (--checkpoint, and those pinned) anchor it.`,
@@ -103,121 +102,6 @@ or missing entry under a signature is named. Checkpoints that were kept elsewher
 		})
 	}
 	return cmd
-}
-
-// verifiedJSON is a verified log as -o json prints it.
-type verifiedJSON struct {
-	Origin string `json:"origin"`
-	Size   int64  `json:"size"`
-	Hash   string `json:"hash"`
-	// PinnedSize is the size of the checkpoint that was pinned before; -1 when this is the first time.
-	PinnedSize int64 `json:"pinnedSize"`
-}
-
-func (a *app) verifyServer(ctx context.Context, cl *client.Client, files []string, format string) error {
-	ps, err := a.pins()
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		if err := a.contains(ctx, cl, file); err != nil {
-			return err
-		}
-	}
-	current, err := cl.Checkpoint(ctx, "")
-	if err != nil {
-		return unproved(err)
-	}
-	earlier, err := a.earlierLogs(cl, ps, current.Origin)
-	if err != nil {
-		return err
-	}
-	var done []verifiedJSON
-	for _, log := range earlier {
-		cp, err := cl.Checkpoint(ctx, log)
-		if err != nil {
-			return unproved(fmt.Errorf("log %s: %w", log, err))
-		}
-		v, err := a.verifyLog(ctx, cl, ps, cp)
-		if err != nil {
-			return err
-		}
-		done = append(done, v)
-	}
-	v, err := a.verifyLog(ctx, cl, ps, current)
-	if err != nil {
-		return err
-	}
-	done = append(done, v)
-	if format == "json" {
-		return cli.JSON(a.Stdout, struct {
-			Logs []verifiedJSON `json:"logs"`
-		}{done})
-	}
-	for _, v := range done {
-		since := "first seen now, and pinned"
-		if v.PinnedSize >= 0 {
-			since = fmt.Sprintf("grown from the pinned %d", v.PinnedSize)
-		}
-		cli.Printf(a.Stdout, "verified: %s, %d entries, %s\n", v.Origin, v.Size, since)
-	}
-	if len(done) > 1 {
-		cli.Printf(a.Stdout, "There was a gap between these logs: signet system status says what was found, and who acknowledged it is in the log.\n")
-	}
-	return nil
-}
-
-// contains has the server prove that its log contains the checkpoint in a file.
-func (a *app) contains(ctx context.Context, cl *client.Client, file string) error {
-	msg, err := a.readInput(file, maxSealedFile)
-	if err != nil {
-		return err
-	}
-	cp, err := cl.OpenCheckpoint(msg)
-	if err != nil {
-		return unproved(fmt.Errorf("%s: %w", file, err))
-	}
-	if _, err := cl.Since(ctx, cp); err != nil {
-		return unproved(fmt.Errorf("%s: %w", file, err))
-	}
-	return nil
-}
-
-// earlierLogs are logs of the current log's node that the config or a pin names, and that are not the current one: a node opens a
-// new log only after a gap, and the one before must still be what it was.
-func (a *app) earlierLogs(cl *client.Client, ps pins, current auditlog.Origin) ([]string, error) {
-	known, err := ps.origins()
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range cl.Origins() {
-		known = append(known, o.String())
-	}
-	known = slices.DeleteFunc(known, func(s string) bool {
-		o, err := auditlog.ParseOrigin(s)
-		return err != nil || o.KeyName() != current.KeyName() || o == current
-	})
-	slices.Sort(known)
-	return slices.Compact(known), nil
-}
-
-// verifyLog verifies one log against its pin and down to its entries, and pins what was verified.
-func (a *app) verifyLog(ctx context.Context, cl *client.Client, ps pins, cp client.Signed) (verifiedJSON, error) {
-	latest, pinned, err := grown(ctx, cl, ps, cp)
-	if err != nil {
-		return verifiedJSON{}, unproved(err)
-	}
-	if err := cl.VerifyEntries(ctx, latest, a.progress(latest.Size)); err != nil {
-		return verifiedJSON{}, unproved(err)
-	}
-	if err := ps.set(latest.Origin.String(), latest.Note); err != nil {
-		return verifiedJSON{}, err
-	}
-	v := verifiedJSON{Origin: latest.Origin.String(), Size: latest.Size, Hash: latest.Hash.String(), PinnedSize: -1}
-	if pinned.Note != nil {
-		v.PinnedSize = pinned.Size
-	}
-	return v, nil
 }
 
 // progress shows on a terminal how far a long verification is; elsewhere it is silent.

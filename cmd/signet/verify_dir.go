@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,14 +61,14 @@ func (a *app) logKey(key string) (note.Verifier, error) {
 	}
 	if !strings.Contains(key, "+") || filepath.IsAbs(key) {
 		data, err := a.readInput(key, 1<<10)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 		key = string(data)
 	}
 	v, err := note.NewVerifier(strings.TrimSpace(key))
 	if err != nil {
-		return nil, cli.Malformedf("it looks like VAULT/NODE+HASH+BASE64, and stands in logs of client.yaml", "--key is not a verifier key, nor a file with one")
+		return nil, cli.Malformedf("it looks like VAULT/NODE+HASH+BASE64, and stands in logs of client.yaml", "--key is no verifier key, nor a file with one")
 	}
 	return v, nil
 }
