@@ -79,10 +79,10 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		health:  health.NewServer(),
 		backend: cfg.Backend,
 	}
-	s.grpc = grpc.NewServer(s.options()...)
 	if s.core, err = openCore(ctx, cfg); err != nil {
 		return nil, err
 	}
+	s.grpc = grpc.NewServer(s.options()...) // which starts workers, so that from here on it must be stopped
 	s.register(&signetv1.TokenService_ServiceDesc, &tokenService{core: s.core.Tokens})
 	s.register(&signetv1.KeyService_ServiceDesc, &keyService{core: s.core.Keys})
 	s.register(&signetv1.PolicyService_ServiceDesc, &policyService{core: s.core.Policies})
@@ -90,6 +90,7 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 	s.register(&signetv1.SystemService_ServiceDesc, &systemService{core: s.core.System, version: cfg.Version})
 	s.register(&grpc_health_v1.Health_ServiceDesc, s.health)
 	if s.validator, err = newValidator(s.grpc.GetServiceInfo()); err != nil {
+		s.grpc.Stop()
 		return nil, errors.Join(err, s.core.Close())
 	}
 
