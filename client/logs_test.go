@@ -14,8 +14,43 @@ import (
 	"github.com/p8signet/signet/server/servertest"
 )
 
-// gapped is a server whose first log has lost its tail and was ended by a gap, which is open. The checkpoint is of what is lost.
-func gapped(t *testing.T) (*liar, *client.Client, client.Signed) {
+// cut cuts a log's newest segment in half; edit changes a word in the middle of it; remove removes the log.
+func cut(t *testing.T, dir string) {
+	rewrite(t, dir, func(data []byte) []byte { return data[:len(data)/2] })
+}
+
+func edit(t *testing.T, dir string) {
+	rewrite(t, dir, func(data []byte) []byte {
+		at := len(data)/2 + bytes.Index(data[len(data)/2:], []byte("operator"))
+		data[at] = 'O'
+		return data
+	})
+}
+
+func remove(t *testing.T, dir string) {
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rewrite(t *testing.T, dir string, f func([]byte) []byte) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("segments %v, %v", segments, err)
+	}
+	last := slices.Max(segments)
+	data, err := os.ReadFile(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(last, f(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// gapped is a server whose first log was harmed and ended by a gap, which is open. The checkpoint is of what is lost.
+func gapped(t *testing.T, harm func(*testing.T, string)) (*liar, *client.Client, client.Signed) {
 	t.Helper()
 	s, _, c := start(t)
 	mint := func(n int) {
@@ -31,19 +66,7 @@ func gapped(t *testing.T) (*liar, *client.Client, client.Signed) {
 		t.Fatal(err)
 	}
 	s.Stop()
-	segments, err := filepath.Glob(filepath.Join(s.LogDir(), lost.Origin.Log, "*.log"))
-	if err != nil || len(segments) == 0 {
-		t.Fatalf("segments %v, %v", segments, err)
-	}
-	slices.Sort(segments)
-	last := segments[len(segments)-1]
-	data, err := os.ReadFile(last)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(last, int64(len(data)/2)); err != nil {
-		t.Fatal(err)
-	}
+	harm(t, filepath.Join(s.LogDir(), lost.Origin.Log))
 	s.Restart()
 	l := &liar{ClientConnInterface: s.Operator()}
 	c, err = client.New(l, client.LogKey{Origin: s.LogOrigin(), Key: s.LogKey()})
@@ -54,9 +77,21 @@ func gapped(t *testing.T) (*liar, *client.Client, client.Signed) {
 }
 
 func TestVerifyLogs(t *testing.T) {
-	_, c, lost := gapped(t)
+	for _, tt := range []struct {
+		name string
+		harm func(*testing.T, string)
+	}{{"cut", cut}, {"edited", edit}, {"removed", remove}} {
+		t.Run(tt.name, func(t *testing.T) { verifyLogs(t, tt.harm) })
+	}
+}
+
+func verifyLogs(t *testing.T, harm func(*testing.T, string)) {
+	_, c, lost := gapped(t, harm)
 	if _, err := c.Checkpoint(t.Context(), lost.Origin.Log); !errors.Is(err, client.ErrLogEnded) {
 		t.Errorf("the checkpoint of a log that lost its end: %v", err)
+	}
+	if _, err := c.Since(t.Context(), lost); err == nil || errors.Is(err, client.ErrUnverified) {
+		t.Errorf("the proof of what is lost: %v", err)
 	}
 	check := func() []client.VerifiedLog {
 		t.Helper()
@@ -92,7 +127,7 @@ func TestVerifyLogs(t *testing.T) {
 // TestLogsOfALiar lies about a log that has ended: what is left of it is held against the first entry of the next one, and that
 // entry against a signed checkpoint.
 func TestLogsOfALiar(t *testing.T) {
-	l, c, lost := gapped(t)
+	l, c, lost := gapped(t, cut)
 	logs, err := c.VerifyLogs(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)

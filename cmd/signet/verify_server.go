@@ -43,13 +43,14 @@ func (a *app) verifyServer(ctx context.Context, cl *client.Client, files []strin
 	if err != nil {
 		return unproved(err)
 	}
-	if err := a.askStatus(ctx, cl, logs); err != nil {
+	asked, err := a.askStatus(ctx, cl, logs)
+	if err != nil {
 		return err
 	}
 	if err := a.printVerified(logs, anchors, format); err != nil {
 		return err
 	}
-	lost, failure := a.judge(cl, logs, anchors)
+	lost, failure := a.judge(cl, logs, anchors, asked)
 	if err := a.pin(ps, logs, anchors, lost); err != nil {
 		return err
 	}
@@ -125,18 +126,18 @@ func (n *anchor) show(ctx context.Context, cl *client.Client) error {
 }
 
 // askStatus asks the server about gaps of which no entry says that they are acknowledged: such an entry may be in what a later gap
-// has lost. Who may not ask does without.
-func (a *app) askStatus(ctx context.Context, cl *client.Client, logs []client.VerifiedLog) error {
+// has lost. Who may not ask does without: the answer is whether the server was asked, or nothing was to be asked.
+func (a *app) askStatus(ctx context.Context, cl *client.Client, logs []client.VerifiedLog) (bool, error) {
 	open := func(l client.VerifiedLog) bool { return l.Ended != nil && l.Ended.Acknowledged == nil }
 	if !slices.ContainsFunc(logs, open) {
-		return nil
+		return true, nil
 	}
 	status, err := cl.GetStatus(ctx, &signetv1.GetStatusRequest{})
 	if errors.Is(err, client.ErrDenied) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, l := range logs {
 		for _, g := range status.GetGaps() {
@@ -146,7 +147,7 @@ func (a *app) askStatus(ctx context.Context, cl *client.Client, logs []client.Ve
 			}
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // lostAnchor is a pin that the logs do not contain, and the acknowledged gap that accounts for it.
@@ -157,7 +158,7 @@ type lostAnchor struct {
 
 // judge says whether what the logs do not contain is accounted for: every gap must be acknowledged, and nothing be missing but behind
 // one. The answer is the pins that are.
-func (a *app) judge(cl *client.Client, logs []client.VerifiedLog, anchors []anchor) ([]lostAnchor, error) {
+func (a *app) judge(cl *client.Client, logs []client.VerifiedLog, anchors []anchor, asked bool) ([]lostAnchor, error) {
 	var lost []lostAnchor
 	var failure error // less than an open gap
 	for _, n := range anchors {
@@ -183,7 +184,7 @@ func (a *app) judge(cl *client.Client, logs []client.VerifiedLog, anchors []anch
 		cli.Printf(a.Stderr, "%s\n", what)
 		lost = append(lost, lostAnchor{n, gap})
 	}
-	if err := openGap(logs); err != nil {
+	if err := openGap(logs, asked); err != nil {
 		return nil, err
 	}
 	if failure != nil {
@@ -211,7 +212,7 @@ func logOf(logs []client.VerifiedLog, o auditlog.Origin) *client.VerifiedLog {
 }
 
 // openGap is the failure that names the gaps that are not acknowledged; nil if there are none.
-func openGap(logs []client.VerifiedLog) error {
+func openGap(logs []client.VerifiedLog, asked bool) error {
 	var ids []string
 	for _, l := range logs {
 		if l.Ended != nil && l.Ended.Acknowledged == nil && !slices.Contains(ids, l.Ended.ID) {
@@ -224,6 +225,9 @@ func openGap(logs []client.VerifiedLog) error {
 	what := fmt.Errorf("gap %s in the log is open: nobody has acknowledged it, and the server mints nothing until somebody does", ids[0])
 	if len(ids) > 1 {
 		what = fmt.Errorf("gaps %s in the log are open: nobody has acknowledged them, and the server mints nothing until somebody does", strings.Join(ids, ", "))
+	}
+	if !asked {
+		what = fmt.Errorf("no entry that is left in the log acknowledges gap %s, and this caller may not read the server's status, which may know more", strings.Join(ids, ", "))
 	}
 	return &cli.Failure{Code: cli.Other, Err: what,
 		Todo: "keep the server's disk as it is, and find out what happened; then signet system acknowledge " + ids[0] + " --reason TEXT"}
