@@ -148,7 +148,7 @@ func (c *Client) verifyLog(ctx context.Context, log *VerifiedLog, anchors []Sign
 
 // acknowledges says whether an entry of an acknowledgement is of one that was made, now or before.
 func acknowledges(e *auditlog.Entry) bool {
-	switch e.Outcome { //nolint:exhaustive // the others are of one that was not made, or not yet
+	switch e.Outcome { // the others are of one that was not made, or not yet
 	case auditlog.Done, auditlog.Allowed: // allowed: it was made before, and somebody made it again
 		return true
 	case auditlog.Recovered:
