@@ -40,6 +40,12 @@ type batch struct {
 	noteErr error
 }
 
+// buffers are what a batch gathers in. Two are kept: one batch gathers while another is being written.
+type buffers struct {
+	lines  []byte
+	leaves []auditlog.Hash
+}
+
 // AppendOptions are for one entry.
 type AppendOptions struct {
 	// Privileged entries (of disable, revoke and what closes a gap) may use what Config.MinFree keeps free.
@@ -107,8 +113,10 @@ func (l *Log) enqueue(line []byte, leaf auditlog.Hash, e *auditlog.Entry, o Appe
 	} else if len(l.pending) == maxPending {
 		return nil, 0, ErrBusy
 	} else {
-		b = &batch{done: make(chan struct{}), lines: l.spareLines, leaves: l.spareLeaves}
-		l.spareLines, l.spareLeaves = nil, nil
+		b = &batch{done: make(chan struct{})}
+		if last := len(l.spare) - 1; last >= 0 {
+			b.lines, b.leaves, l.spare = l.spare[last].lines, l.spare[last].leaves, l.spare[:last]
+		}
 		l.pending = append(l.pending, b)
 	}
 	b.add(line, leaf, e, o)
@@ -152,7 +160,9 @@ func (l *Log) release(b *batch, err error) {
 	close(b.done)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.spareLines, l.spareLeaves = lines, leaves
+	if len(l.spare) < 2 {
+		l.spare = append(l.spare, buffers{lines, leaves})
+	}
 }
 
 // position is what the ith caller of a batch that is done gets.

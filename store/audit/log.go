@@ -32,11 +32,10 @@ type Log struct {
 	tasks chan func()   // for the writer's goroutine, between batches
 	stop  chan struct{} // the writer is to end once nothing is pending
 
-	mu          sync.Mutex
-	closed      bool
-	pending     []*batch // oldest first; the last one gathers
-	spareLines  []byte
-	spareLeaves []auditlog.Hash
+	mu      sync.Mutex
+	closed  bool
+	pending []*batch  // oldest first; the last one gathers
+	spare   []buffers // at most two
 
 	strikes int // failures since the last success; the writer's
 	failing atomic.Pointer[error]
