@@ -118,7 +118,7 @@ func TestCheckWarnsOfListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // the test's own
+	defer l.Close()
 	v := &victim{t: t, dir: filepath.Join(t.TempDir(), "vault"), program: filepath.Join(t.TempDir(), "signetd")}
 	v.run("go", "build", "-o", v.program, ".")
 	v.run(v.program, "init", "--dir", v.dir, "--listen", l.Addr().String())
