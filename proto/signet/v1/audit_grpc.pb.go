@@ -33,7 +33,8 @@ const (
 type AuditServiceClient interface {
 	// ListEntries answers entries as stored bytes. The query itself is recorded.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
-	// GetCheckpoint answers the latest signed checkpoint of a log.
+	// GetCheckpoint answers the latest signed checkpoint of a log. A log that a gap has ended, and that lost what was
+	// signed, has none: FAILED_PRECONDITION with the reason LOG_ENDED. Its head is in the first entry of the next log.
 	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*Checkpoint, error)
 	// ProveInclusion proves that an entry is in the log, to any caller who can name it.
 	ProveInclusion(ctx context.Context, in *ProveInclusionRequest, opts ...grpc.CallOption) (*ProveInclusionResponse, error)
@@ -98,7 +99,8 @@ func (c *auditServiceClient) ProveConsistency(ctx context.Context, in *ProveCons
 type AuditServiceServer interface {
 	// ListEntries answers entries as stored bytes. The query itself is recorded.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
-	// GetCheckpoint answers the latest signed checkpoint of a log.
+	// GetCheckpoint answers the latest signed checkpoint of a log. A log that a gap has ended, and that lost what was
+	// signed, has none: FAILED_PRECONDITION with the reason LOG_ENDED. Its head is in the first entry of the next log.
 	GetCheckpoint(context.Context, *GetCheckpointRequest) (*Checkpoint, error)
 	// ProveInclusion proves that an entry is in the log, to any caller who can name it.
 	ProveInclusion(context.Context, *ProveInclusionRequest) (*ProveInclusionResponse, error)
