@@ -31,12 +31,13 @@ func main() {
 		os.Exit(cli.Other)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, func() {
+	ended := context.AfterFunc(ctx, func() {
 		// What waits for somebody, such as a question on the terminal, does not look at the context.
 		time.Sleep(grace)
 		os.Exit(cli.Interrupted)
 	})
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	ended() // before stop, which ends ctx too
 	stop()
 	os.Exit(code)
 }

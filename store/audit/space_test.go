@@ -3,6 +3,7 @@ package audit_test
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,10 +101,10 @@ func TestCheckpointCadence(t *testing.T) {
 			}
 			return cp.Size
 		}
-		renames := 0
+		var renames atomic.Int64
 		fsys.Inject(func(op storetest.Op) storetest.Fault {
 			if op.Kind == storetest.OpRename {
-				renames++
+				renames.Add(1)
 			}
 			return storetest.Fault{}
 		})
@@ -115,17 +116,17 @@ func TestCheckpointCadence(t *testing.T) {
 				t.Fatalf("the file is %d entries behind after %v", behind, time.Since(start))
 			}
 		}
-		if renames > 5 || renames < 4 {
-			t.Errorf("replaced %d times in %v", renames, time.Since(start))
+		if n := renames.Load(); n > 5 || n < 4 {
+			t.Errorf("replaced %d times in %v", n, time.Since(start))
 		}
 		time.Sleep(1100 * time.Millisecond)
 		if filed() != 250 {
 			t.Errorf("the file is over %d entries a second after the last", filed())
 		}
-		renames = 0
+		renames.Store(0)
 		time.Sleep(time.Minute)
-		if renames != 0 {
-			t.Errorf("replaced %d times without an entry", renames)
+		if n := renames.Load(); n != 0 {
+			t.Errorf("replaced %d times without an entry", n)
 		}
 		next := fsys.PowerCut(nothing())
 		mustClose(t, l)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,7 +48,7 @@ func pair(t *testing.T, end time.Time) tlsFiles {
 func TestServeWarnsEveryDayOfTheLastThirty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := &config{TLS: pair(t, time.Now().Add(32*24*time.Hour+time.Minute))}
-		var stderr bytes.Buffer
+		var stderr lockedBuffer
 		p := &program{cli.Env{Stderr: &stderr, Now: time.Now}}
 		p.warnCertificate(conf)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -55,13 +56,31 @@ func TestServeWarnsEveryDayOfTheLastThirty(t *testing.T) {
 		go p.warnDaily(ctx, conf)
 		time.Sleep(49 * time.Hour)
 		synctest.Wait()
-		if stderr.Len() > 0 {
-			t.Errorf("long before the end: %s", &stderr)
+		if said := stderr.String(); said != "" {
+			t.Errorf("long before the end: %s", said)
 		}
 		time.Sleep(48 * time.Hour)
 		synctest.Wait()
 		if n := strings.Count(stderr.String(), "the server's certificate ends 2000-02-02"); n != 2 {
-			t.Errorf("%d warnings in two days: %s", n, &stderr)
+			t.Errorf("%d warnings in two days: %s", n, stderr.String())
 		}
 	})
+}
+
+// lockedBuffer is a buffer that one goroutine fills and another reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
