@@ -65,15 +65,15 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 	rule, listed := methods[method]
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) {
 		c := newCall(method, rule)
+		// Setting it fails only outside a call or after the headers have gone.
+		id := metadata.MD{requestIDHeader: {c.id}}
 		defer func() {
 			if err = s.settle(ctx, c, err, recover()); err != nil {
 				reply = nil
+				_ = grpc.SetTrailer(ctx, id) // all that some clients show of an error
 			}
 		}()
-		// In the header for whoever waits for it, in the trailer because that is all that some clients show of an error.
-		// Both fail only outside a call or after the headers have gone.
-		id := metadata.MD{requestIDHeader: {c.id}}
-		_, _ = grpc.SetHeader(ctx, id), grpc.SetTrailer(ctx, id)
+		_ = grpc.SetHeader(ctx, id)
 		if err := s.admit(ctx, c, listed); err != nil {
 			return nil, err
 		}
