@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os/signal"
 	"runtime/debug"
@@ -67,9 +66,6 @@ func (p *program) run(ctx context.Context, conf *config) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", conf.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening: %w", err), s.Shutdown(context.WithoutCancel(ctx)))
-	}
-	if err := s.Ready(); err != nil {
-		sc.Logger.WarnContext(ctx, "serving, but not minting", slog.Any("error", err))
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
