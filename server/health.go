@@ -12,9 +12,8 @@ import (
 // healthInterval is how old an answer of grpc.health.v1 may be.
 const healthInterval = 250 * time.Millisecond
 
-// watchHealth keeps grpc.health.v1 up to date, and the server's own log with it.
-func (s *Server) watchHealth() {
-	was := s.updateHealth()
+// watchHealth keeps grpc.health.v1 up to date, and the server's own log with it. was is what updateHealth has said last.
+func (s *Server) watchHealth(was string) {
 	tick := time.NewTicker(healthInterval)
 	defer tick.Stop()
 	for {

@@ -95,10 +95,11 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 
 	s.background, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	if why := s.updateHealth(); why != "" {
+	why := s.updateHealth()
+	if why != "" {
 		s.logger.ErrorContext(ctx, "serving, but not minting", slog.String("reason", why))
 	}
-	s.running.Go(s.watchHealth)
+	s.running.Go(func() { s.watchHealth(why) })
 	s.running.Go(func() { s.auth.Watch(s.background, s.limits.ReloadInterval) })
 	return s, nil
 }
