@@ -39,7 +39,10 @@ type MintTokenRequest struct {
 	//	*MintTokenRequest_Scope
 	Parameters isMintTokenRequest_Parameters `protobuf_oneof:"parameters"`
 	// Return a receipt: proof that this token's audit entry is in the log.
-	Receipt       bool `protobuf:"varint,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt bool `protobuf:"varint,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Sign a new token, also where one that this caller has been given would be given again. It counts against the grant's
+	// rate like every delivery.
+	Fresh         bool `protobuf:"varint,5,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -107,6 +110,13 @@ func (x *MintTokenRequest) GetScope() *ScopeParameters {
 func (x *MintTokenRequest) GetReceipt() bool {
 	if x != nil {
 		return x.Receipt
+	}
+	return false
+}
+
+func (x *MintTokenRequest) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
 	}
 	return false
 }
@@ -190,7 +200,11 @@ type MintTokenResponse struct {
 	// SHA-256 of the token, lower-case hex: its name in the audit log.
 	Sha256 string `protobuf:"bytes,7,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// The receipt, when one was asked for: a c2sp.org/tlog-proof over the token's audit entry.
-	Receipt       *Receipt `protobuf:"bytes,8,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,8,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// From when on asking again gives a newer token: the earliest time at which a client should, never after use_until.
+	RefreshTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=refresh_time,json=refreshTime,proto3" json:"refresh_time,omitempty"`
+	// The token is one that this caller was given before.
+	Reused        bool `protobuf:"varint,10,opt,name=reused,proto3" json:"reused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +302,20 @@ func (x *MintTokenResponse) GetReceipt() *Receipt {
 		return x.Receipt
 	}
 	return nil
+}
+
+func (x *MintTokenResponse) GetRefreshTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RefreshTime
+	}
+	return nil
+}
+
+func (x *MintTokenResponse) GetReused() bool {
+	if x != nil {
+		return x.Reused
+	}
+	return false
 }
 
 type isMintTokenResponse_Credential interface {
@@ -433,16 +461,17 @@ var File_signet_v1_token_proto protoreflect.FileDescriptor
 
 const file_signet_v1_token_proto_rawDesc = "" +
 	"\n" +
-	"\x15signet/v1/token.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n" +
+	"\x15signet/v1/token.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n" +
 	"\x10MintTokenRequest\x12<\n" +
 	"\aprofile\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18\x80\x012\x16^[a-z0-9][a-z0-9._-]*$R\aprofile\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x122\n" +
 	"\x05scope\x18\x03 \x01(\v2\x1a.signet.v1.ScopeParametersH\x00R\x05scope\x12\x18\n" +
-	"\areceipt\x18\x04 \x01(\bR\areceiptB\f\n" +
+	"\areceipt\x18\x04 \x01(\bR\areceipt\x12\x14\n" +
+	"\x05fresh\x18\x05 \x01(\bR\x05freshB\f\n" +
 	"\n" +
 	"parameters\"@\n" +
 	"\x0fScopeParameters\x12-\n" +
-	"\aentries\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10@\"\ar\x05\x10\x01\x18\x80\bR\aentries\"\x82\x03\n" +
+	"\aentries\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10@\"\ar\x05\x10\x01\x18\x80\bR\aentries\"\xd9\x03\n" +
 	"\x11MintTokenResponse\x12;\n" +
 	"\fbearer_token\x18\x01 \x01(\v2\x16.signet.v1.BearerTokenH\x00R\vbearerToken\x129\n" +
 	"\n" +
@@ -453,7 +482,10 @@ const file_signet_v1_token_proto_rawDesc = "" +
 	"\x05scope\x18\x05 \x03(\tR\x05scope\x12\x15\n" +
 	"\x06key_id\x18\x06 \x01(\tR\x05keyId\x12\x16\n" +
 	"\x06sha256\x18\a \x01(\tR\x06sha256\x12,\n" +
-	"\areceipt\x18\b \x01(\v2\x12.signet.v1.ReceiptR\areceiptB\f\n" +
+	"\areceipt\x18\b \x01(\v2\x12.signet.v1.ReceiptR\areceipt\x12=\n" +
+	"\frefresh_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vrefreshTime\x12\x16\n" +
+	"\x06reused\x18\n" +
+	" \x01(\bR\x06reusedB\f\n" +
 	"\n" +
 	"credential\"(\n" +
 	"\vBearerToken\x12\x19\n" +
@@ -497,13 +529,14 @@ var file_signet_v1_token_proto_depIdxs = []int32{
 	6, // 4: signet.v1.MintTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
 	6, // 5: signet.v1.MintTokenResponse.use_until:type_name -> google.protobuf.Timestamp
 	4, // 6: signet.v1.MintTokenResponse.receipt:type_name -> signet.v1.Receipt
-	0, // 7: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
-	2, // 8: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 7: signet.v1.MintTokenResponse.refresh_time:type_name -> google.protobuf.Timestamp
+	0, // 8: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
+	2, // 9: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_token_proto_init() }

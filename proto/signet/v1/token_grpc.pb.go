@@ -28,8 +28,9 @@ const (
 //
 // TokenService mints the short-lived tokens that Apple's services take.
 type TokenServiceClient interface {
-	// MintToken signs a new token for a profile. The token is released only after
-	// its audit entry is durable.
+	// MintToken gives a token of a profile: a new one, or, where the profile's family is reused, the one that the same
+	// caller was given before, until half of its life is gone. Either way the call is decided, and the token is released
+	// only after the call's own audit entry is durable.
 	MintToken(ctx context.Context, in *MintTokenRequest, opts ...grpc.CallOption) (*MintTokenResponse, error)
 }
 
@@ -57,8 +58,9 @@ func (c *tokenServiceClient) MintToken(ctx context.Context, in *MintTokenRequest
 //
 // TokenService mints the short-lived tokens that Apple's services take.
 type TokenServiceServer interface {
-	// MintToken signs a new token for a profile. The token is released only after
-	// its audit entry is durable.
+	// MintToken gives a token of a profile: a new one, or, where the profile's family is reused, the one that the same
+	// caller was given before, until half of its life is gone. Either way the call is decided, and the token is released
+	// only after the call's own audit entry is durable.
 	MintToken(context.Context, *MintTokenRequest) (*MintTokenResponse, error)
 	mustEmbedUnimplementedTokenServiceServer()
 }
