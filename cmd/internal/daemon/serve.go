@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -44,16 +43,12 @@ nothing until the gap is acknowledged: see signet system status.`,
 	return cmd
 }
 
-// gcPercent is how much garbage may gather beside what is in use, unless GOGC says it. Less than Go's own 100, because a
-// server that keeps many keys holds far more than one mint makes: it is some megabytes less for a few more collections.
-const gcPercent = 75
-
 func (p *program) run(ctx context.Context, conf *config) error {
-	if p.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if p.Getenv("GOGC") == "" {
+		go paceCollections(ctx)
+	}
 	p.warnCertificate(conf)
 	sc, err := p.open(ctx, conf)
 	if err != nil {
