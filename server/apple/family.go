@@ -61,6 +61,8 @@ func ParseTTL(d time.Duration) (time.Duration, error) {
 type Params interface {
 	Family() Family
 	Limits() Limits
+	// Reuses are the rules of reuse that a profile may choose from; the first holds when it says none.
+	Reuses() []Reuse
 	// CheckKind reports whether keys of this kind can sign this family; all that can be checked of a key without an
 	// active version.
 	CheckKind(Kind) error

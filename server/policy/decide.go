@@ -51,6 +51,7 @@ type Decision struct {
 	key     KeyName
 	version int
 	rate    Rate
+	reuse   apple.Reuse
 }
 
 // Allowed says whether the request may be carried out.
@@ -93,6 +94,10 @@ func (d Decision) Version() int { return d.version }
 // Rate is how often the principal may be given tokens on this grant. Unlimited
 // for actions other than token.mint, which no grant's rate counts.
 func (d Decision) Rate() Rate { return d.rate }
+
+// Reuse says whether what the principal was given before on the same Spec may be
+// given again. Never, unless a mint was allowed.
+func (d Decision) Reuse() apple.Reuse { return d.reuse }
 
 // Decide answers a request. It is total, does not block, and calls facts at most
 // once. Deny grants win; then the first allowing grant in file order is named;
@@ -208,6 +213,9 @@ func (p *Policy) decideMint(d *Decision, c *caller, r *Request, facts Facts) {
 	d.grant, d.key, d.rate = first.id, pr.key, first.rate
 	d.code, d.reason = pr.prepare(d, r, facts)
 	d.tell = d.code != OK && d.code != Denied
+	if d.code == OK {
+		d.reuse = pr.reuse
+	}
 }
 
 // prepare makes the Spec of an allowed mint, or says what stands in its way.

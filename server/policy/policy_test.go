@@ -412,3 +412,29 @@ func TestExamples(t *testing.T) {
 		})
 	}
 }
+
+// TestReuse holds that the family says which rule there is when a profile says none, and that nothing but an allowed
+// mint has one.
+func TestReuse(t *testing.T) {
+	p := mustCompile(t, "version: 1\nprofiles:\n  silent: {key: k, app_store_connect: {}}\n  ent: {key: k, enterprise: {}}\n"+
+		"  never: {key: k, enterprise: {}, reuse: never}\n  said: {key: k, app_store_connect: {}, reuse: per-principal}\n"+
+		"  foreign: {key: k, enterprise: {}}\n"+
+		"grants: [{id: g, to: [{mtls: spiffe://a/b}], mint: [silent, ent, never, said], do: [key.read]}]\n")
+	for profile, want := range map[ProfileName]apple.Reuse{
+		"silent": apple.ReusePerPrincipal, "ent": apple.ReusePerPrincipal, "said": apple.ReusePerPrincipal,
+		"never": apple.ReuseNever, "foreign": apple.ReuseNever, "unknown": apple.ReuseNever,
+	} {
+		if got := p.Decide(Request{Principal: by("spiffe://a/b"), Action: TokenMint, Profile: profile}, nil).Reuse(); got != want {
+			t.Errorf("%s: %v, want %v", profile, got, want)
+		}
+	}
+	for name, d := range map[string]Decision{
+		"the zero decision": {},
+		"another action":    p.Decide(Request{Principal: by("spiffe://a/b"), Action: KeyRead, Key: "k"}, nil),
+		"a key that is off": p.Decide(Request{Principal: by("spiffe://a/b"), Action: TokenMint, Profile: "silent"}, keys{"k": teamKey.in(KeyStateDisabled)}),
+	} {
+		if d.Reuse() != apple.ReuseNever {
+			t.Errorf("%s: %v", name, d.Reuse())
+		}
+	}
+}

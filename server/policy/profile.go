@@ -18,6 +18,7 @@ type profile struct {
 	params apple.Params
 	scope  []apple.Scope // ascending; none for whatever the key's role allows
 	ttl    time.Duration // both the default and the most
+	reuse  apple.Reuse
 }
 
 // grants says whether all the requests are in the profile's scope.
@@ -53,7 +54,7 @@ func (c *compiler) profile(e entry) {
 	}
 	pr.name = name
 	c.profiles[name] = pr // also a faulty one: grants that name it are not at fault
-	known := []string{"key", "ttl"}
+	known := []string{"key", "ttl", "reuse"}
 	for _, family := range families {
 		known = append(known, family.field)
 	}
@@ -75,9 +76,10 @@ func (c *compiler) profile(e entry) {
 		}
 	}
 	if pr.params == nil && ok {
-		c.add(e.key, "the profile has no family of tokens: give it %s", strings.Join(known[2:], ": {} or ")+": {}")
+		c.add(e.key, "the profile has no family of tokens: give it %s", strings.Join(known[3:], ": {} or ")+": {}")
 	}
 	c.ttl(pr, f)
+	c.reuse(pr, f)
 	keyField, ok := f["key"]
 	if !ok {
 		c.add(e.key, "the profile has no key: name the key that signs, key: NAME")
@@ -152,6 +154,29 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	default:
 		pr.ttl = d
 	}
+}
+
+// reuse reads a profile's rule of reuse, of those that the family knows.
+func (c *compiler) reuse(pr *profile, f map[string]entry) {
+	if pr.params == nil {
+		return
+	}
+	allowed := pr.params.Reuses()
+	pr.reuse = allowed[0]
+	e, ok := f["reuse"]
+	if !ok {
+		return
+	}
+	text, ok := c.text(e.value, "reuse", "a rule of reuse such as never")
+	if !ok {
+		return
+	}
+	i := slices.IndexFunc(allowed, func(r apple.Reuse) bool { return r.String() == text })
+	if i < 0 {
+		c.add(positionOf(e.value), "not a rule of reuse that this family of tokens has: want one of %v", allowed)
+		return
+	}
+	pr.reuse = allowed[i]
 }
 
 // key reads the key that a profile names and checks that it can serve the
