@@ -68,6 +68,41 @@ func TestMint(t *testing.T) {
 	}
 }
 
+// TestMintAgain: a caller is told when asking again gives a newer token, and is given the same one until then, unless it
+// asks for a fresh one.
+func TestMintAgain(t *testing.T) {
+	s, _ := minting(t)
+	tokens := signetv1.NewTokenServiceClient(s.Conn(ci))
+	ask := func(fresh bool) *signetv1.MintTokenResponse {
+		t.Helper()
+		minted, err := tokens.MintToken(t.Context(), &signetv1.MintTokenRequest{Profile: "release", Fresh: fresh})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return minted
+	}
+	first := ask(false)
+	refresh := first.GetRefreshTime().AsTime()
+	if now := s.Clock.Now(); first.GetReused() || !refresh.After(now) || !refresh.Before(first.GetUseUntil().AsTime()) {
+		t.Errorf("a first token is reused %v, to be refreshed at %s, with %s now", first.GetReused(), refresh, now)
+	}
+	fresh := ask(true)
+	if fresh.GetReused() || fresh.GetSha256() == first.GetSha256() {
+		t.Error("a fresh token is the one from before")
+	}
+	if again := ask(false); !again.GetReused() || again.GetSha256() != fresh.GetSha256() || !again.GetRefreshTime().AsTime().Equal(refresh) {
+		t.Error("asked again, the server gave another token, or says other things of it")
+	}
+	s.Clock.Advance(refresh.Sub(s.Clock.Now()))
+	if later := ask(false); later.GetReused() || later.GetSha256() == fresh.GetSha256() {
+		t.Error("at the refresh time the server gave the token from before")
+	}
+	lines := entries(t, s, &signetv1.EntryFilter{Action: "token.mint"})
+	if reused := strings.Count(strings.Join(lines, "\n"), `"reused":true`); len(lines) != 4 || reused != 1 {
+		t.Errorf("%d entries, %d of which say reused; want 4 and 1", len(lines), reused)
+	}
+}
+
 func TestOffMeansOff(t *testing.T) {
 	s, _ := minting(t)
 	keys := signetv1.NewKeyServiceClient(s.Operator())

@@ -22,7 +22,7 @@ type tokenService struct {
 
 func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenRequest) (*signetv1.MintTokenResponse, error) {
 	who, request := caller(ctx)
-	ask := authority.MintRequest{Request: request, Receipt: req.GetReceipt()}
+	ask := authority.MintRequest{Request: request, Receipt: req.GetReceipt(), Fresh: req.GetFresh()}
 	var err error
 	if ask.Profile, err = policy.ParseProfileName(req.GetProfile()); err != nil {
 		return nil, malformed("profile", "%v", err)
@@ -49,13 +49,15 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 	}
 	token := minted.Token
 	answer := &signetv1.MintTokenResponse{
-		Credential: &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: token.Compact}},
-		IssueTime:  timestamppb.New(token.IssuedAt),
-		ExpireTime: timestamppb.New(token.Expires),
-		UseUntil:   timestamppb.New(token.UseUntil()),
-		Scope:      texts(token.Scope),
-		KeyId:      string(minted.KeyID),
-		Sha256:     hex.EncodeToString(token.SHA256[:]),
+		Credential:  &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: token.Compact}},
+		IssueTime:   timestamppb.New(token.IssuedAt),
+		ExpireTime:  timestamppb.New(token.Expires),
+		UseUntil:    timestamppb.New(token.UseUntil()),
+		RefreshTime: timestamppb.New(token.Refresh()),
+		Scope:       texts(token.Scope),
+		KeyId:       string(minted.KeyID),
+		Sha256:      hex.EncodeToString(token.SHA256[:]),
+		Reused:      minted.Reused,
 	}
 	if r := minted.Receipt; r != nil {
 		answer.Receipt = &signetv1.Receipt{Origin: r.Origin, Index: r.Index, LeafHash: r.Leaf[:], Proof: r.Proof, Entry: r.Entry}

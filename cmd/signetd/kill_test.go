@@ -44,7 +44,7 @@ func rounds(t *testing.T) int {
 
 const killPolicy = `version: 1
 profiles:
-  release: {key: asc-release, app_store_connect: {}}
+  release: {key: asc-release, app_store_connect: {}, reuse: never}
 grants:
   - {id: load, to: [{mtls: spiffe://signet.local/operator}], mint: [release], rate: none}
 `

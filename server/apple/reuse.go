@@ -1,6 +1,10 @@
 package apple
 
-import "slices"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Reuse says who may be given a token that was signed before, in place of a new one. The zero Reuse is ReuseNever.
 type Reuse uint8
@@ -33,3 +37,33 @@ func (AppStoreConnect) Reuses() []Reuse { return slices.Clone(scopedReuse) }
 
 // Reuses returns the rules that Enterprise Program tokens may have: per principal, unless a profile says never.
 func (Enterprise) Reuses() []Reuse { return slices.Clone(scopedReuse) }
+
+// SpecKey is all that a Spec says, in a comparable form: two Specs have equal keys if and only if their tokens differ in
+// nothing but their times and signatures.
+type SpecKey struct {
+	family   Family
+	audience string
+	keyID    KeyID
+	issuer   IssuerID
+	subject  string
+	ttl      time.Duration
+	scope    string
+}
+
+// Key is the Spec's.
+func (s Spec) Key() SpecKey {
+	k := SpecKey{family: s.family, audience: s.audience, keyID: s.keyID, issuer: s.issuer, subject: s.subject, ttl: s.ttl}
+	switch len(s.scope) {
+	case 0:
+	case 1:
+		k.scope = string(s.scope[0])
+	default:
+		var all strings.Builder
+		for _, entry := range s.scope {
+			all.WriteString(string(entry))
+			all.WriteByte('\n') // which no entry has
+		}
+		k.scope = all.String()
+	}
+	return k
+}

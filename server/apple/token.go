@@ -127,6 +127,12 @@ func (t Token) UseUntil() time.Time {
 	return t.Expires.Add(-min(usable/10, 30*time.Second))
 }
 
+// Refresh is when half of the token's usable life is gone: until then a token that is reused is given again, and from then
+// on whoever asks is given a newer one. It is before UseUntil.
+func (t Token) Refresh() time.Time {
+	return t.IssuedAt.Add(BackDate + (t.Expires.Sub(t.IssuedAt)-BackDate)/2)
+}
+
 // Header returns the line with which Apple's HTTP APIs take the token: "Authorization: Bearer …".
 func (t Token) Header() string { return "Authorization: Bearer " + t.Compact }
 

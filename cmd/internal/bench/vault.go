@@ -210,7 +210,7 @@ func (v *vault) resident() (int64, error) {
 // policyDocument has the caller's grant last, behind all the others.
 func policyDocument(grants int) []byte {
 	var b bytes.Buffer
-	b.WriteString("version: 1\nprofiles:\n  release: {key: asc-release, app_store_connect: {}}\ngrants:\n")
+	b.WriteString("version: 1\nprofiles:\n  release: {key: asc-release, app_store_connect: {}, reuse: never}\ngrants:\n")
 	for i := range grants - 1 {
 		fmt.Fprintf(&b, "- {id: g%d, to: [{mtls: spiffe://signet.local/ci/%d}], mint: [release]}\n", i, i)
 	}

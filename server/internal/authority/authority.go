@@ -144,7 +144,7 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a := &Authority{
-		Tokens:   &Tokens{&c.core},
+		Tokens:   &Tokens{&c.core, newGiven(givenTable)},
 		Keys:     &Keys{changer: c, signer: signer},
 		Policies: &Policies{c},
 		Log:      &Log{changer: c, verifier: signer.verifier},

@@ -45,7 +45,7 @@ func BenchmarkMint(b *testing.B) {
 		p := principal(callerID)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := v.Tokens.Mint(b.Context(), p, MintRequest{Request: Request{"0192f0c1-8a5e-7b3c-9d4e-5f6a7b8c9d0e"}, Profile: "release"}); err != nil {
+			if _, err := v.Tokens.Mint(b.Context(), p, MintRequest{Request: Request{"0192f0c1-8a5e-7b3c-9d4e-5f6a7b8c9d0e"}, Profile: "release", Fresh: true}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -58,7 +58,7 @@ func BenchmarkMint(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			p := principal(callerID)
 			for pb.Next() {
-				if _, err := v.Tokens.Mint(ctx, p, MintRequest{Request: Request{"0192f0c1-8a5e-7b3c-9d4e-5f6a7b8c9d0e"}, Profile: "release"}); err != nil {
+				if _, err := v.Tokens.Mint(ctx, p, MintRequest{Request: Request{"0192f0c1-8a5e-7b3c-9d4e-5f6a7b8c9d0e"}, Profile: "release", Fresh: true}); err != nil {
 					b.Error(err)
 					return
 				}

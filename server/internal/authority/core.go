@@ -119,16 +119,18 @@ func reads(a policy.Action) bool {
 }
 
 // lastLook decides a call once more, on a state that is not the one that it was decided on. It must be allowed again,
-// and a token must be of the same key version and not be stopped by a gap. Otherwise what a durable entry says was
+// and a token must be what it would be now, of the same key version, and not be stopped by a gap. Otherwise what a durable entry says was
 // given out is not, and another entry says that.
 func (c *core) lastLook(ctx context.Context, call call) error {
-	mint, version := call.want.Action == policy.TokenMint, call.decision.Version()
+	mint, version, spec := call.want.Action == policy.TokenMint, call.decision.Version(), call.decision.Spec().Key()
 	allowed := c.again(&call)
 	switch {
 	case !allowed:
 		call.entry.Reason = string(call.decision.Code()) + ": " + call.decision.Reason()
 	case mint && call.decision.Version() != version:
 		call.entry.Reason = "another version of the key is active now"
+	case mint && call.decision.Spec().Key() != spec:
+		call.entry.Reason = "the profile gives other tokens now"
 	case mint && call.state.stop != nil:
 		call.entry.Reason = string(ReasonGap) + ": " + call.state.stop.Public
 	default:

@@ -32,7 +32,8 @@ type LogExposure struct {
 	Origin string
 	// Unreachable says why it could not be asked; empty when it was.
 	Unreachable string
-	// Tokens is how many that live were given out, LastExpires when the last of them dies.
+	// Tokens is how many that live were given out, each counted once for each of its holders, in the newest log that
+	// knows of it; LastExpires is when the last of them dies.
 	Tokens      int64
 	LastExpires time.Time
 	// Holders are by id.
@@ -61,13 +62,14 @@ func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 	ctx, cancel := context.WithTimeout(ctx, exposureTime)
 	defer cancel()
 	logs := c.log.Logs()
+	counted := make(map[holding]bool)
 	for _, id := range slices.Backward(logs) {
 		reader, err := c.log.Reader(id)
 		if err != nil {
 			e.Logs = append(e.Logs, LogExposure{Origin: id, Unreachable: "it cannot be opened"})
 			continue
 		}
-		found, older := living(ctx, reader, key.Name, version, now, life)
+		found, older := living(ctx, reader, key.Name, version, now, life, counted)
 		e.Logs = append(e.Logs, found)
 		if older {
 			break
@@ -77,8 +79,8 @@ func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 }
 
 // living finds the tokens of one log that are alive, and says whether the log reaches back beyond the oldest that
-// could be.
-func living(ctx context.Context, reader *audit.Reader, key string, version int, now time.Time, life time.Duration) (LogExposure, bool) {
+// could be. What was given several times it counts when it meets the last time, and notes so in counted.
+func living(ctx context.Context, reader *audit.Reader, key string, version int, now time.Time, life time.Duration, counted map[holding]bool) (LogExposure, bool) {
 	found := LogExposure{Origin: reader.Origin().String()}
 	oldest := now.Add(-life - timeSlack)
 	name := []byte(`"` + key + `"`)
@@ -123,7 +125,12 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 			h = &Holder{Kind: e.Principal.Kind, ID: d.principal}
 			holders[d.principal] = h
 		}
-		h.Tokens++
+		if held := (holding{d.principal, d.token}); !counted[held] {
+			h.Tokens++
+			if e.Token.Reused { // there is a delivery before this one
+				counted[held] = true
+			}
+		}
 		if expires.After(h.LastExpires) {
 			h.LastExpires = expires
 		}
@@ -135,6 +142,12 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 type delivery struct {
 	id, principal string
 	token         auditlog.Sum
+}
+
+// holding is a token in somebody's hands, however often they were given it.
+type holding struct {
+	principal string
+	token     auditlog.Sum
 }
 
 func deliveryOf(e *auditlog.Entry) delivery {

@@ -29,11 +29,14 @@ func (v *vault) naiveExposure(key string, version int) []Holder {
 			alive[deliveryOf(e)] = append(alive[deliveryOf(e)], e)
 		}
 	}
-	holders := map[string]Holder{}
+	holders, seen := map[string]Holder{}, map[holding]bool{}
 	for _, e := range slices.Concat(slices.Collect(maps.Values(alive))...) {
 		h := holders[e.Principal.ID]
 		h.Kind, h.ID = e.Principal.Kind, e.Principal.ID
-		h.Tokens++
+		if held := (holding{h.ID, e.Token.SHA256}); !seen[held] {
+			h.Tokens++
+			seen[held] = true
+		}
 		if expires := time.Unix(e.Token.Expires, 0).UTC(); expires.After(h.LastExpires) {
 			h.LastExpires = expires
 		}
@@ -62,7 +65,7 @@ func TestExposure(t *testing.T) {
 			for range 400 {
 				p := principal(fmt.Sprintf("spiffe://signet.test/ci/%d", r.IntN(5)))
 				profile := []policy.ProfileName{"release", "builds", "elsewhere"}[r.IntN(3)]
-				_, err := v.Tokens.Mint(t.Context(), p, MintRequest{Request: v.request(), Profile: profile, TTL: time.Duration(1+r.IntN(10)) * time.Minute})
+				_, err := v.Tokens.Mint(t.Context(), p, MintRequest{Request: v.request(), Profile: profile, TTL: time.Duration(1+r.IntN(10)) * time.Minute, Fresh: r.IntN(3) == 0})
 				check(t, err)
 				switch r.IntN(40) {
 				case 0:

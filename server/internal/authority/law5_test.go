@@ -71,6 +71,12 @@ type mintRecord struct {
 // the callers' grant away and gives it back. Every mint must be explained by a state that was current at a moment
 // between its begin and its end; above all, one that begins after a change has answered is decided on the new state.
 func TestLaw5(t *testing.T) {
+	for _, reuse := range []string{"never", "per-principal"} {
+		t.Run(reuse, func(t *testing.T) { law5(t, reuse) })
+	}
+}
+
+func law5(t *testing.T, reuse string) {
 	const keys, versions, changes, minters = 2, 30, 60, 6
 	v := newVault(t)
 	var profiles strings.Builder
@@ -78,7 +84,7 @@ func TestLaw5(t *testing.T) {
 		for range versions {
 			v.importKey(fmt.Sprintf("k%d", k))
 		}
-		fmt.Fprintf(&profiles, "  p%d: {key: k%d, app_store_connect: {}}\n", k, k)
+		fmt.Fprintf(&profiles, "  p%d: {key: k%d, app_store_connect: {}, reuse: %s}\n", k, k, reuse)
 	}
 	document := func(granted bool) string {
 		doc := "version: 1\nprofiles:\n" + profiles.String() + "grants:\n"

@@ -12,19 +12,17 @@ import (
 // rateTable is how many buckets a generation of rates holds: two generations of them are some 4 MB.
 const rateTable = 10_000
 
-// rates holds one token bucket for every grant and principal that was busy lately. The table is bounded by
-// generations: when the young one is full it becomes the old one, and what was in the old one and has not been used
-// since is forgotten. Who is forgotten starts with a full bucket; a rate is a brake, not a quota.
+// rates holds one token bucket for every grant and principal that was busy lately. Who is forgotten starts with a full
+// bucket; a rate is a brake, not a quota.
 type rates struct {
-	mu         sync.Mutex
-	size       int
-	young, old map[rateKey]*rate.Limiter
+	mu      sync.Mutex
+	buckets generations[rateKey, *rate.Limiter]
 }
 
 type rateKey struct{ grant, principal string }
 
 func newRates(size int) *rates {
-	return &rates{size: size, young: make(map[rateKey]*rate.Limiter)}
+	return &rates{buckets: generations[rateKey, *rate.Limiter]{size: size}}
 }
 
 // take counts one token for the principal on the grant. When there is none left it answers how long to wait.
@@ -48,15 +46,10 @@ func (r *rates) bucket(key rateKey, limit policy.Rate, now time.Time) *rate.Limi
 	perSecond := rate.Limit(float64(limit.Events) / limit.Per.Seconds())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b, ok := r.young[key]
+	b, ok := r.buckets.get(key)
 	if !ok {
-		if len(r.young) >= r.size {
-			r.old, r.young = r.young, make(map[rateKey]*rate.Limiter)
-		}
-		if b, ok = r.old[key]; !ok {
-			b = rate.NewLimiter(perSecond, limit.Events)
-		}
-		r.young[key] = b
+		b = rate.NewLimiter(perSecond, limit.Events)
+		r.buckets.put(key, b)
 	}
 	if b.Limit() != perSecond || b.Burst() != limit.Events {
 		b.SetLimitAt(now, perSecond)

@@ -23,7 +23,7 @@ func TestRateTable(t *testing.T) {
 				t.Fatal("refused")
 			}
 		}
-		if len(r.young) != 0 {
+		if len(r.buckets.young) != 0 {
 			t.Error("it holds a bucket for what is unlimited")
 		}
 	})
@@ -61,8 +61,8 @@ func TestRateTable(t *testing.T) {
 			if _, ok := r.take("g", "busy", perMinute(1), now); ok {
 				t.Fatalf("after %d others a busy one was forgotten", i)
 			}
-			if len(r.young)+len(r.old) > 20 {
-				t.Fatalf("it holds %d buckets", len(r.young)+len(r.old))
+			if len(r.buckets.young)+len(r.buckets.old) > 20 {
+				t.Fatalf("it holds %d buckets", len(r.buckets.young)+len(r.buckets.old))
 			}
 		}
 	})

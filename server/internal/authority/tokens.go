@@ -15,7 +15,10 @@ import (
 )
 
 // Tokens mints.
-type Tokens struct{ *core }
+type Tokens struct {
+	*core
+	given *given
+}
 
 // MintRequest names a profile and may ask for less than it grants.
 type MintRequest struct {
@@ -28,6 +31,8 @@ type MintRequest struct {
 	Scope []apple.Scope
 	// Receipt asks for a Receipt.
 	Receipt bool
+	// Fresh asks for a new token where one that the principal was given before would be given again.
+	Fresh bool
 }
 
 // Minted is a token whose entry is durable.
@@ -36,6 +41,8 @@ type Minted struct {
 	Key     policy.KeyName
 	Version int
 	KeyID   apple.KeyID
+	// Reused says that the principal was given this very token before.
+	Reused bool
 	// Receipt is nil unless it was asked for.
 	Receipt *Receipt
 }
@@ -51,7 +58,8 @@ type Receipt struct {
 	Entry, Proof []byte
 }
 
-// Mint decides, signs, records, decides again if the state has changed, and only then releases a token.
+// Mint decides, signs or finds the token that the principal was given before, records, decides again if the state has
+// changed, and only then releases a token.
 //
 // ErrDenied, ErrPrecondition (the caller's grant allows the profile, but its key is off), ErrRateLimited, and
 // ErrUnavailable with the reason GAP, CLOCK, LOG_FULL, LOG_UNAVAILABLE or WITHHELD. After an error there may be an
@@ -62,8 +70,12 @@ func (t *Tokens) Mint(ctx context.Context, p policy.Principal, req MintRequest) 
 		want:    policy.Request{Action: policy.TokenMint, Profile: req.Profile, TTL: req.TTL, Scope: req.Scope},
 		options: audit.AppendOptions{Receipt: req.Receipt},
 	}
-	var minted Minted
-	var entry *auditlog.Entry
+	var (
+		minted   Minted
+		entry    *auditlog.Entry
+		key      givenKey
+		reusable bool
+	)
 	pos, err := t.answer(ctx, p, want, func(call *call) error {
 		entry = &call.entry
 		entry.Requested = requested(req)
@@ -73,16 +85,27 @@ func (t *Tokens) Mint(ctx context.Context, p policy.Principal, req MintRequest) 
 		if err := t.obstacle(call.state); err != nil {
 			return err
 		}
-		token, err := t.sign(ctx, call)
-		if err != nil {
-			return err
+		minted = Minted{Key: call.decision.Key(), Version: call.decision.Version(), KeyID: call.decision.Spec().KeyID()}
+		if reusable = call.decision.Reuse() == apple.ReusePerPrincipal; reusable {
+			key = givenKeyOf(call)
+			if !req.Fresh {
+				minted.Token, minted.Reused = t.given.find(key, t.now())
+			}
 		}
-		minted = Minted{Token: token, Key: call.decision.Key(), Version: call.decision.Version(), KeyID: call.decision.Spec().KeyID()}
+		if !minted.Reused {
+			var err error
+			if minted.Token, err = t.sign(ctx, call); err != nil {
+				return err
+			}
+		}
 		describe(entry, call.state, minted)
 		return nil
 	})
 	if err != nil {
 		return Minted{}, err
+	}
+	if reusable && !minted.Reused {
+		t.given.keep(key, minted.Token)
 	}
 	if req.Receipt {
 		line, err := entry.AppendJSON(nil)
@@ -168,6 +191,7 @@ func describe(e *auditlog.Entry, s *state, m Minted) {
 		IssuedAt: m.Token.IssuedAt.Unix(),
 		Expires:  m.Token.Expires.Unix(),
 		SHA256:   m.Token.SHA256,
+		Reused:   m.Reused,
 	}
 }
 
