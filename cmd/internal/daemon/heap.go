@@ -22,7 +22,7 @@ func gcPercentFor(live uint64) int {
 	if live == 0 || live >= heapFloor {
 		return gcPercent
 	}
-	return max(gcPercent, int((heapFloor-live)*100/live)) //nolint:gosec // at most 100 times the floor
+	return max(gcPercent, int((heapFloor-live)*100/live))
 }
 
 // paceCollections follows what is in use with the garbage collector's percentage, until ctx ends.
