@@ -32,7 +32,7 @@ var (
 
 // Limits are a family's limits of exp − iat.
 type Limits struct {
-	Default time.Duration // when neither profile nor caller says one
+	Default time.Duration // when neither profile nor caller says one; 0: the profile must
 	Max     time.Duration // no profile and no caller gets more
 }
 
@@ -85,6 +85,9 @@ type Ask struct {
 type AppStoreConnect struct {
 	// Scope lists the requests that a token may make; nil means whatever the key's role allows.
 	Scope []Scope
+	// LongLived lets tokens live longer than others: 180 days at most. It needs a scope of which every request is on Apple's
+	// list: see Scope.CheckLongLived.
+	LongLived bool
 }
 
 // Enterprise are the parameters of tokens for the Enterprise Program API.
@@ -102,19 +105,32 @@ var (
 func (AppStoreConnect) Family() Family { return FamilyAppStoreConnect }
 
 // Limits returns the lifetimes that App Store Connect allows.
-func (AppStoreConnect) Limits() Limits { return scopedLimits }
+func (p AppStoreConnect) Limits() Limits {
+	if p.LongLived {
+		return longLimits
+	}
+	return scopedLimits
+}
 
 // Check wants a team key or an individual key of App Store Connect.
 func (p AppStoreConnect) Check(f Facts) error {
-	return cmp.Or(checkScopes(p.Scope), f.Validate(), p.CheckKind(f.Kind))
+	return cmp.Or(checkScopes(p.Scope), p.checkLongLived(), f.Validate(), p.CheckKind(f.Kind))
+}
+
+// checkLongLived holds Apple's rule of the tokens that live long.
+func (p AppStoreConnect) checkLongLived() error {
+	if p.LongLived {
+		return checkLongLived(p.Scope)
+	}
+	return nil
 }
 
 // Spec composes an App Store Connect token: iss for a team key, sub for an individual one.
 func (p AppStoreConnect) Spec(f Facts, ask Ask) (Spec, error) {
-	if err := p.CheckKind(f.Kind); err != nil {
+	if err := cmp.Or(p.CheckKind(f.Kind), p.checkLongLived()); err != nil {
 		return Spec{}, err
 	}
-	return scopedSpec(FamilyAppStoreConnect, "appstoreconnect-v1", f, p.Scope, ask)
+	return scopedSpec(Spec{family: FamilyAppStoreConnect, audience: "appstoreconnect-v1"}, p.Limits().Max, f, p.Scope, ask)
 }
 
 // CheckKind accepts team keys and individual keys of App Store Connect.
@@ -143,7 +159,7 @@ func (p Enterprise) Spec(f Facts, ask Ask) (Spec, error) {
 	if err := p.CheckKind(f.Kind); err != nil {
 		return Spec{}, err
 	}
-	return scopedSpec(FamilyEnterprise, "apple-developer-enterprise-v1", f, p.Scope, ask)
+	return scopedSpec(Spec{family: FamilyEnterprise, audience: "apple-developer-enterprise-v1"}, p.Limits().Max, f, p.Scope, ask)
 }
 
 // CheckKind accepts enterprise keys.
@@ -180,14 +196,14 @@ func (s Spec) TTL() time.Duration { return s.ttl }
 // slice is the caller's own.
 func (s Spec) Scope() []Scope { return slices.Clone(s.scope) }
 
-// scopedSpec composes a Spec of App Store Connect's shape.
-func scopedSpec(family Family, audience string, f Facts, granted []Scope, ask Ask) (Spec, error) {
+// scopedSpec completes a Spec of App Store Connect's shape, which has its family and audience.
+func scopedSpec(s Spec, longest time.Duration, f Facts, granted []Scope, ask Ask) (Spec, error) {
 	ttl, err := ParseTTL(ask.TTL)
 	if err != nil {
 		return Spec{}, err
 	}
-	if ttl > scopedLimits.Max {
-		return Spec{}, fmt.Errorf("%w: ask for %s or less", ErrTTLTooLong, scopedLimits.Max)
+	if ttl > longest {
+		return Spec{}, fmt.Errorf("%w: ask for %s or less", ErrTTLTooLong, TTLText(longest))
 	}
 	scope, err := narrow(granted, ask.Scope)
 	if err != nil {
@@ -196,7 +212,7 @@ func scopedSpec(family Family, audience string, f Facts, granted []Scope, ask As
 	if f.KeyID == "" || (f.Issuer == "") != (f.Kind == KindAppStoreConnectIndividual) {
 		return Spec{}, f.Validate()
 	}
-	s := Spec{family: family, audience: audience, keyID: f.KeyID, issuer: f.Issuer, ttl: ttl, scope: scope}
+	s.keyID, s.issuer, s.ttl, s.scope = f.KeyID, f.Issuer, ttl, scope
 	if f.Kind == KindAppStoreConnectIndividual {
 		s.subject = "user"
 	}

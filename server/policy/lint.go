@@ -1,9 +1,41 @@
 package policy
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/p8signet/signet/server/apple"
+)
+
+// Expansion is what the bundles of a profile stand for.
+type Expansion struct {
+	Line, Column int // where read is in the document
+	Profile      ProfileName
+	Reads        []string      // the names of the bundles, as in the document
+	Scope        []apple.Scope // the whole scope of the profile, ascending
+}
+
+// Expansions lists the profiles that name bundles of reads, in the order of the
+// document, with the very requests to which their tokens are limited.
+func (p *Policy) Expansions() []Expansion {
+	if p == nil {
+		return nil
+	}
+	var all []Expansion
+	for _, pr := range p.profiles {
+		if len(pr.reads) > 0 {
+			all = append(all, Expansion{pr.readAt.line, pr.readAt.column, pr.name, slices.Clone(pr.reads), slices.Clone(pr.scope)})
+		}
+	}
+	slices.SortFunc(all, func(a, b Expansion) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return all
+}
 
 // Lint warns of what the document says but hardly means, in its order: profiles
-// without a scope, whose tokens can write, and what has no effect.
+// without a scope, whose tokens can write, those whose tokens outlive what
+// anybody can do here, and what has no effect.
 func (p *Policy) Lint() []Problem {
 	if p == nil {
 		return nil
@@ -17,7 +49,14 @@ func (p *Policy) Lint() []Problem {
 	}
 	for _, pr := range p.profiles {
 		if len(pr.scope) == 0 {
-			r.add(pr.at, "profile %s has no scope: its tokens carry the whole role of their key, writes included; name GET requests if it only reads", pr.name)
+			reach := ""
+			if pr.kind == apple.KindAppStoreConnect {
+				reach = ", and, as it is a team key, reach all apps"
+			}
+			r.add(pr.at, "profile %s has no scope: its tokens carry the whole role of their key, writes included%s; name GET requests if it only reads", pr.name, reach)
+		}
+		if pr.longLived {
+			r.add(pr.at, "profile %s is long-lived: a token of it, once given, lives for up to %s, and nothing here can call it back; only revoking its key at Apple ends it", pr.name, apple.TTLText(pr.ttl))
 		}
 		if !minted[pr] {
 			r.add(pr.at, "profile %s is minted by no grant", pr.name)

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/p8signet/signet/server/apple"
 )
 
 func TestLint(t *testing.T) {
@@ -75,6 +77,66 @@ grants:
 		{Line: 4, Column: 3, Message: "profile a is minted by no grant"},
 	}
 	if diff := cmp.Diff(want, p.Lint()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestLintLongLivedAndTeamKeys(t *testing.T) {
+	const doc = `version: 1
+profiles:
+  ci: {key: asc-release, app_store_connect: {scope: [GET /v1/ciProducts]}, long_lived: true, ttl: 90d12h}
+  all: {key: asc-release, app_store_connect: {}}
+grants:
+- {id: g, to: [{mtls: spiffe://a/b}], mint: [ci, all]}
+`
+	p, err := Compile([]byte(doc), nil, allKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Problem{
+		{Line: 3, Column: 3, Message: "profile ci is long-lived: a token of it, once given, lives for up to 90d12h, and nothing here can call it back; only revoking its key at Apple ends it"},
+		{Line: 4, Column: 3, Message: "profile all has no scope: its tokens carry the whole role of their key, writes included, and, as it is a team key, reach all apps; name GET requests if it only reads"},
+	}
+	if diff := cmp.Diff(want, p.Lint()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestExpansions(t *testing.T) {
+	p := mustCompile(t, `version: 1
+profiles:
+  z:
+    key: k
+    app_store_connect: {app: "42", read: [metadata, builds], scope: [GET /v1/users]}
+  y: {key: k, app_store_connect: {scope: [GET /v1/apps/42]}}
+  a: {key: k, app_store_connect: {app: "7", read: [beta]}}
+`)
+	want := []Expansion{
+		{Line: 5, Column: 36, Profile: "z", Reads: []string{"metadata", "builds"}, Scope: []apple.Scope{
+			"GET /v1/apps/42",
+			"GET /v1/apps/42/appInfos",
+			"GET /v1/apps/42/appInfos?include=appInfoLocalizations",
+			"GET /v1/apps/42/appStoreVersions",
+			"GET /v1/apps/42/appStoreVersions?include=appStoreVersionLocalizations",
+			"GET /v1/apps/42/builds",
+			"GET /v1/apps/42/endUserLicenseAgreement",
+			"GET /v1/apps/42/preReleaseVersions",
+			"GET /v1/builds?filter[app]=42",
+			"GET /v1/builds?filter[app]=42&include=preReleaseVersion",
+			"GET /v1/preReleaseVersions?filter[app]=42",
+			"GET /v1/users",
+		}},
+		{Line: 7, Column: 45, Profile: "a", Reads: []string{"beta"}, Scope: []apple.Scope{
+			"GET /v1/apps/7",
+			"GET /v1/apps/7/betaAppLocalizations",
+			"GET /v1/apps/7/betaGroups",
+			"GET /v1/apps/7/betaLicenseAgreement",
+			"GET /v1/betaAppLocalizations?filter[app]=7",
+			"GET /v1/betaGroups?filter[app]=7",
+			"GET /v1/betaLicenseAgreements?filter[app]=7",
+		}},
+	}
+	if diff := cmp.Diff(want, p.Expansions()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

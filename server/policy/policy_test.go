@@ -334,7 +334,7 @@ func TestNothingIsAllowedByNothing(t *testing.T) {
 		if d := p.Decide(Request{Principal: by(operator), Action: SystemRead}, nil); d.Allowed() {
 			t.Errorf("%s policy: allowed by %q", name, d.Grant())
 		}
-		if p.Digest() != "" || p.MaxTTL("k") != 0 || len(p.Lint()) != 0 || len(p.RunTests()) != 0 {
+		if _, ok := p.Profile("p"); ok || p.Digest() != "" || p.MaxTTL("k") != 0 || len(p.Lint()) != 0 || len(p.Expansions()) != 0 || len(p.RunTests()) != 0 || len(p.Mintable(by(operator))) != 0 {
 			t.Errorf("the %s policy says something", name)
 		}
 	}
@@ -435,6 +435,88 @@ func TestReuse(t *testing.T) {
 	} {
 		if d.Reuse() != apple.ReuseNever {
 			t.Errorf("%s: %v", name, d.Reuse())
+		}
+	}
+}
+
+func TestMintable(t *testing.T) {
+	p := mustCompile(t, design, operator)
+	for _, tt := range []struct {
+		name string
+		who  Principal
+		want []ProfileName
+	}{
+		{"by two grants", by("spiffe://acme.internal/ci/ios/1"), []ProfileName{"devices", "ios-builds-read", "ios-release"}},
+		{"by the wider one", by("spiffe://acme.internal/ci/android"), []ProfileName{"devices", "ios-release"}},
+		{"by certificate", Principal{Kind: PrincipalMTLS, ID: "spiffe://other/x", Certificate: hashOfTwo}, []ProfileName{"devices"}},
+		{"denied", by("spiffe://acme.internal/ci/ios/runner-7"), nil},
+		{"denied by certificate", Principal{Kind: PrincipalMTLS, ID: "spiffe://acme.internal/ci/ios/1", Certificate: hashOfOne}, nil},
+		{"who only administers", by("spiffe://acme.internal/people/ops/bob"), nil},
+		{"an operator", by(operator), nil},
+		{"nobody", Principal{}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, p.Mintable(tt.who)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	if _, ok := p.Profile("nothing"); ok {
+		t.Error("there is a profile that there is not")
+	}
+}
+
+// TestReadsAndLongLived: a bundle is minted as its requests, and a token that lives long can be asked for shorter.
+func TestReadsAndLongLived(t *testing.T) {
+	const doc = `version: 1
+profiles:
+  reads:
+    key: asc-release
+    app_store_connect: {app: "42", read: [builds, beta], scope: [GET /v1/users]}
+  long: {key: asc-release, app_store_connect: {scope: [GET /v1/ciProducts, GET /v1/ciBuildRuns/7]}, long_lived: true, ttl: 180d, reuse: never}
+grants:
+- {id: g, to: [{mtls: spiffe://a/b}], mint: [reads, long]}
+`
+	p, err := Compile([]byte(doc), nil, allKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads, _ := p.Profile("reads")
+	d := p.Decide(Request{Principal: by("spiffe://a/b"), Action: TokenMint, Profile: "reads"}, allKeys)
+	if diff := cmp.Diff(reads.Scope, d.Spec().Scope()); diff != "" || len(reads.Scope) != 13 || d.Spec().TTL() != 10*time.Minute {
+		t.Errorf("%d requests for %s (-listed +minted)\n%s", len(reads.Scope), d.Spec().TTL(), diff)
+	}
+	long, _ := p.Profile("long")
+	want := Profile{Name: "long", Family: apple.FamilyAppStoreConnect, TTL: 180 * day, Scope: []apple.Scope{"GET /v1/ciBuildRuns/7", "GET /v1/ciProducts"}, LongLived: true, Reuse: apple.ReuseNever}
+	if diff := cmp.Diff(want, long); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if p.MaxTTL("asc-release") != 180*day {
+		t.Errorf("MaxTTL = %s", p.MaxTTL("asc-release"))
+	}
+	for _, ttl := range []time.Duration{0, time.Minute, 90 * day, 180 * day} {
+		d := p.Decide(Request{Principal: by("spiffe://a/b"), Action: TokenMint, Profile: "long", TTL: ttl, Scope: long.Scope[:1]}, allKeys)
+		want := ttl
+		if ttl == 0 {
+			want = 180 * day
+		}
+		if d.Spec().TTL() != want || len(d.Spec().Scope()) != 1 {
+			t.Errorf("asked for %s: %s of %v (%s)", ttl, d.Spec().TTL(), d.Spec().Scope(), d.Reason())
+		}
+	}
+	if d := p.Decide(Request{Principal: by("spiffe://a/b"), Action: TokenMint, Profile: "long", TTL: 180*day + time.Second}, allKeys); d.Code() != TTLTooLong {
+		t.Errorf("above the ceiling: %s", d.Code())
+	}
+}
+
+// TestLongestTTL holds that no family lets a profile say more than what apple calls the longest: how long the exposure
+// of a key is looked back rests on it.
+func TestLongestTTL(t *testing.T) {
+	for _, f := range families {
+		for _, longLived := range []bool{false, true} {
+			if got := f.with(nil, longLived).Limits().Max; got > apple.LongestTTL() {
+				t.Errorf("%s: %s", f.field, got)
+			}
 		}
 	}
 }

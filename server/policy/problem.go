@@ -9,7 +9,8 @@ import (
 
 // Problem is something in a policy document that must or should be changed. Its
 // message says what was seen and what to do, and repeats no value from the
-// document but names of profiles and grants in a document that compiled.
+// document but names of profiles and grants, and lifetimes, in a document that
+// compiled.
 type Problem struct {
 	Line    int // from 1; 0 when it is about the document as a whole
 	Column  int // from 1, in characters; 0 with Line 0

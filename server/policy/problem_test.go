@@ -140,11 +140,41 @@ func TestProblems(t *testing.T) {
 		{"a repeated profile", head + "profiles:\n  p: {key: k, enterprise: {}}\n  p: {key: k, enterprise: {}}\n", []string{"4:3: this key of profiles is there already, on line 3: take one out"}},
 		{"an unknown key of a profile", profile("keys: k"), []string{
 			"3:3: the profile has no key: name the key that signs, key: NAME",
-			"4:5: an unknown key: a profile has key, ttl, reuse, app_store_connect, enterprise",
+			"4:5: an unknown key: a profile has key, ttl, reuse, long_lived, app_store_connect, enterprise",
 		}},
-		{"what later versions have in a profile", profile("{key: k, app_store_connect: {}, reuse: never, long_lived: true}"), []string{
-			"4:51: long_lived is not supported by this version: take it out",
+		{"bundles without an app", profile("{key: k, app_store_connect: {read: [builds]}}"), []string{`4:34: read without app: say of which app, app: "1234567890"`}},
+		{"an app without bundles", profile("{key: k, app_store_connect: {app: \"1234567890\"}}"), []string{"4:34: app without read: say what is read of the app, such as read: [builds], or take app out"}},
+		{"an app that is a number", profile("{key: k, app_store_connect: {app: 1234567890, read: [builds]}}"), []string{`4:39: app is a number: want Apple's ID of the app in quotes, such as "1234567890"`}},
+		{"an app by its bundle ID", profile("{key: k, app_store_connect: {app: com.example.app, read: [builds]}}"), []string{
+			`4:39: not Apple's ID of an app: it is the number that App Store Connect shows as Apple ID under App Information, such as "1234567890"`,
 		}},
+		{"bundles that there are not", profile("{key: k, app_store_connect: {app: \"1\", read: [builds, testers, Beta]}}"), []string{
+			"4:59: there is no bundle of reads of this name: want some of builds, beta, metadata",
+			"4:68: there is no bundle of reads of this name: want some of builds, beta, metadata",
+		}},
+		{"a bundle twice", profile("{key: k, app_store_connect: {app: \"1\", read: [builds, beta, builds]}}"), []string{"4:65: this bundle is in the list already: take one out"}},
+		{"no bundle", profile("{key: k, app_store_connect: {app: \"1\", read: []}}"), []string{"4:44: read is empty: name something or take it out"}},
+		{"a bundle that is text alone", profile("{key: k, app_store_connect: {app: \"1\", read: builds}}"), []string{"4:50: read is text: want a list, [a, b]"}},
+		{"a request that a bundle has", profile("{key: k, app_store_connect: {scope: [GET /v1/users, GET /v1/apps/1], app: \"1\", read: [builds, beta]}}"), []string{
+			"4:57: this request is in a bundle that read names: take it out of scope",
+		}},
+		{"more requests than a scope holds, with a bundle", profile("{key: k, app_store_connect: {scope: [" + manyRequests(60) + "], app: \"1\", read: [builds]}}"), []string{"4:34: scope has more than 64 entries: make several profiles"}},
+		{"bundles of another family", profile("{key: k, enterprise: {app: \"1\", read: [builds]}}"), []string{
+			"4:27: an unknown key: enterprise has scope",
+			"4:37: an unknown key: enterprise has scope",
+		}},
+		{"long-lived without scope and ttl", profile("{key: k, app_store_connect: {}, long_lived: true}"), []string{
+			"3:3: a long-lived profile without a ttl: say how long its tokens live, at most 180d",
+			"4:37: a long-lived profile without a scope: Apple takes long-lived tokens only for some GET requests, which the scope must name",
+		}},
+		{"long-lived beyond Apple's list", profile("\n      key: k\n      long_lived: true\n      ttl: 90d\n      app_store_connect:\n        scope:\n        - GET /v1/ciProducts\n        - GET /v1/apps/1\n        - GET /v1/ciArtifacts/1"), []string{
+			"11:11: " + notLongLived, "12:11: " + notLongLived,
+		}},
+		{"long-lived bundles", profile("{key: k, app_store_connect: {app: \"1\", read: [builds]}, ttl: 1d, long_lived: true}"), []string{"4:51: " + notLongLived}},
+		{"long-lived of another family", profile("{key: k, enterprise: {scope: [GET /v1/ciProducts]}, long_lived: true}"), []string{"4:57: long_lived with a family of which Apple takes no long-lived tokens: take it out"}},
+		{"long-lived for too long", profile("{key: k, app_store_connect: {scope: [GET /v1/ciProducts]}, ttl: 180d1s, long_lived: true}"), []string{"4:69: a ttl above 180d, the most for such tokens: write that or less"}},
+		{"long-lived or not", profile("{key: k, app_store_connect: {scope: [GET /v1/ciProducts]}, long_lived: false}"), []string{"4:76: long_lived is something other than true: write long_lived: true, or leave it out"}},
+		{"long-lived of no family", profile("{key: k, long_lived: true}"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
 		{"a rule of reuse that the family has not", profile("{key: k, app_store_connect: {}, reuse: shared}"), []string{"4:44: not a rule of reuse that this family of tokens has: want one of [per-principal never]"}},
 		{"a reuse that is no text", profile("{key: k, enterprise: {}, reuse: true}"), []string{"4:37: reuse is true or false: want a rule of reuse such as never"}},
 		{"a reuse without a family", profile("{key: k, reuse: never}"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
@@ -154,7 +184,7 @@ func TestProblems(t *testing.T) {
 		}},
 		{"a profile that is text", profile("k"), []string{"4:5: a profile is text: want a mapping, {key: value}"}},
 		{"no family", profile("key: k"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
-		{"an unknown family", profile("{key: k, apns: {}}"), []string{"4:14: an unknown key: a profile has key, ttl, reuse, app_store_connect, enterprise"}},
+		{"an unknown family", profile("{key: k, apns: {}}"), []string{"4:14: an unknown key: a profile has key, ttl, reuse, long_lived, app_store_connect, enterprise"}},
 		{"two families", profile("{key: k, app_store_connect: {}, enterprise: {}}"), []string{"4:37: a second family of tokens: a profile has one, so make two profiles"}},
 		{"no key", profile("enterprise: {}"), []string{"3:3: the profile has no key: name the key that signs, key: NAME"}},
 		{"a key that is a number", profile("{key: 1, enterprise: {}}"), []string{"4:11: key is a number: want the name of a key, in quotes if it is a number"}},
@@ -184,7 +214,7 @@ func TestProblems(t *testing.T) {
 		{"a negative ttl", profile("{key: k, enterprise: {}, ttl: -5m}"), []string{"4:35: " + errDuration.Error()}},
 		{"a ttl that is used up at once", profile("{key: k, enterprise: {}, ttl: 30s}"), []string{"4:35: " + ttlError(30*time.Second)}},
 		{"a ttl of half a second", profile("{key: k, enterprise: {}, ttl: 60500ms}"), []string{"4:35: " + ttlError(60500*time.Millisecond)}},
-		{"a ttl above the family's", profile("{key: k, enterprise: {}, ttl: 20m}"), []string{"4:35: a ttl above 19m30s, the most for this family of tokens: write that or less"}},
+		{"a ttl above the family's", profile("{key: k, enterprise: {}, ttl: 20m}"), []string{"4:35: a ttl above 19m30s, the most for such tokens: write that or less"}},
 		{"a ttl without a family", profile("{key: k, ttl: 2d}"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
 		{"a grant that is text", head + "grants: [x]\n", []string{"2:10: a grant is text: want a mapping, {key: value}"}},
 		{"an empty grant", head + "grants: [{}]\n", []string{
@@ -383,7 +413,7 @@ owner: me
 		"4:10: not an id for a grant: want a-z 0-9 . _ - beginning with a letter or digit, at most 128 bytes",
 		"4:23: there is no profile of this name in the document",
 		"6:12: " + badKey.Error(),
-		"6:20: a ttl above 19m30s, the most for this family of tokens: write that or less",
+		"6:20: a ttl above 19m30s, the most for such tokens: write that or less",
 		"6:45: " + badScope.Error(),
 		"7:10: a version that is not 1: this version of the program reads version: 1",
 		"8:1: an unknown key: a policy has version, profiles, grants, tests",
@@ -454,4 +484,15 @@ func TestNoEcho(t *testing.T) {
 			}
 		}
 	}
+}
+
+const notLongLived = "not a request of which a token may live long: Apple takes such tokens only for some reads of Xcode Cloud (/v1/ci… and /v1/scm…) and of performance metrics and diagnostic logs; take it out, or give it a profile of its own that is not long-lived"
+
+// manyRequests are n entries of a scope, on one line.
+func manyRequests(n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("GET /v1/a/%d", i)
+	}
+	return strings.Join(all, ", ")
 }

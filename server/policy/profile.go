@@ -19,6 +19,11 @@ type profile struct {
 	scope  []apple.Scope // ascending; none for whatever the key's role allows
 	ttl    time.Duration // both the default and the most
 	reuse  apple.Reuse
+
+	longLived bool
+	reads     []string   // the bundles that are in the scope
+	readAt    position   // where they are named
+	kind      apple.Kind // of the key; empty when it is not known
 }
 
 // grants says whether all the requests are in the profile's scope.
@@ -34,16 +39,6 @@ func (pr *profile) grants(asked []apple.Scope) bool {
 	return true
 }
 
-// families are what a profile can mint, by the key under which it gives their
-// parameters.
-var families = []struct {
-	field string
-	with  func(scope []apple.Scope) apple.Params
-}{
-	{fieldOf(apple.FamilyAppStoreConnect), func(s []apple.Scope) apple.Params { return apple.AppStoreConnect{Scope: s} }},
-	{fieldOf(apple.FamilyEnterprise), func(s []apple.Scope) apple.Params { return apple.Enterprise{Scope: s} }},
-}
-
 func fieldOf(f apple.Family) string { return strings.ReplaceAll(string(f), "-", "_") }
 
 func (c *compiler) profile(e entry) {
@@ -54,13 +49,17 @@ func (c *compiler) profile(e entry) {
 	}
 	pr.name = name
 	c.profiles[name] = pr // also a faulty one: grants that name it are not at fault
-	known := []string{"key", "ttl", "reuse"}
+	known := []string{"key", "ttl", "reuse", "long_lived"}
 	for _, family := range families {
 		known = append(known, family.field)
 	}
 	f, ok := c.fields(e.value, "a profile", known...)
 	if f == nil {
 		return
+	}
+	var longLived *entry
+	if e, ok := f["long_lived"]; ok {
+		longLived = &e
 	}
 	var familyAt position
 	for _, family := range families {
@@ -71,12 +70,11 @@ func (c *compiler) profile(e entry) {
 			c.add(e.key, "a second family of tokens: a profile has one, so make two profiles")
 		default:
 			familyAt = e.key
-			pr.scope = c.scope(e)
-			pr.params = family.with(pr.scope)
+			c.parameters(pr, family, e, longLived)
 		}
 	}
 	if pr.params == nil && ok {
-		c.add(e.key, "the profile has no family of tokens: give it %s", strings.Join(known[3:], ": {} or ")+": {}")
+		c.add(e.key, "the profile has no family of tokens: give it %s", strings.Join(known[4:], ": {} or ")+": {}")
 	}
 	c.ttl(pr, f)
 	c.reuse(pr, f)
@@ -88,44 +86,6 @@ func (c *compiler) profile(e entry) {
 	c.key(pr, keyField.value, familyAt)
 }
 
-// scope reads a family's parameters, of which there is but the scope.
-func (c *compiler) scope(e entry) []apple.Scope {
-	f, _ := c.fields(e.value, e.name, "scope")
-	s, ok := f["scope"]
-	if !ok {
-		return nil
-	}
-	list, ok := c.list(s.value, "scope")
-	if !ok {
-		return nil
-	}
-	switch {
-	case len(list) == 0:
-		c.add(s.key, "scope is empty: name the GET requests to which tokens are limited, or leave scope out for all that the key's role allows")
-	case len(list) > apple.MaxScopeEntries:
-		c.add(s.key, "scope has more than %d entries: make several profiles", apple.MaxScopeEntries)
-	}
-	var scope []apple.Scope
-	for _, n := range list {
-		text, ok := c.text(n, "an entry of scope", `a request such as "GET /v1/apps"`)
-		if !ok {
-			continue
-		}
-		entry, err := apple.ParseScope(text)
-		if err != nil {
-			c.add(positionOf(n), "%v", err)
-			continue
-		}
-		i, found := slices.BinarySearch(scope, entry)
-		if found {
-			c.add(positionOf(n), "this request is in the scope already: take one out")
-			continue
-		}
-		scope = slices.Insert(scope, i, entry)
-	}
-	return scope
-}
-
 // ttl reads a profile's lifetime, which the family limits.
 func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	var limits apple.Limits
@@ -135,6 +95,9 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	pr.ttl = limits.Default
 	e, ok := f["ttl"]
 	if !ok {
+		if pr.longLived {
+			c.add(pr.at, "a long-lived profile without a ttl: say how long its tokens live, at most %s", apple.TTLText(limits.Max))
+		}
 		return
 	}
 	text, ok := c.text(e.value, "ttl", "a duration such as 10m")
@@ -150,7 +113,7 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	case err != nil:
 		c.add(at, "%v", err)
 	case pr.params != nil && d > limits.Max:
-		c.add(at, "a ttl above %s, the most for this family of tokens: write that or less", limits.Max)
+		c.add(at, "a ttl above %s, the most for such tokens: write that or less", apple.TTLText(limits.Max))
 	default:
 		pr.ttl = d
 	}
@@ -207,6 +170,7 @@ func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
 	default:
 		err = pr.params.Check(f.Facts)
 	}
+	pr.kind = f.Kind
 	if err != nil {
 		c.add(familyAt, "%v", err)
 	}

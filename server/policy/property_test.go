@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,7 +21,22 @@ import (
 type plainProfile struct {
 	name, key, family string
 	scope             []string
-	ttl               int // seconds; 0 when the document has none
+	reads             []string // bundles, for app 1
+	longLived         bool
+	reuse             string // empty when the document has none
+	ttl               int    // seconds; 0 when the document has none
+}
+
+// granted is the whole scope of a profile; nil for none.
+func (pr plainProfile) granted() []string {
+	all := slices.Clone(pr.scope)
+	for _, name := range pr.reads {
+		requests, _ := apple.ReadScope(name, "1")
+		for _, r := range requests {
+			all = append(all, string(r))
+		}
+	}
+	return all
 }
 
 type plainGrant struct {
@@ -53,9 +69,18 @@ func (p plainPolicy) yaml() string {
 	for _, pr := range p.profiles {
 		fmt.Fprintf(&b, "  %s: {key: %s, %s: {", pr.name, pr.key, pr.family)
 		if pr.scope != nil {
-			fmt.Fprintf(&b, "scope: %s", quoted(slices.Clone(pr.scope)))
+			fmt.Fprintf(&b, "scope: %s, ", quoted(slices.Clone(pr.scope)))
+		}
+		if pr.reads != nil {
+			fmt.Fprintf(&b, "app: '1', read: %s", quoted(slices.Clone(pr.reads)))
 		}
 		b.WriteString("}")
+		if pr.longLived {
+			b.WriteString(", long_lived: true")
+		}
+		if pr.reuse != "" {
+			b.WriteString(", reuse: " + pr.reuse)
+		}
 		if pr.ttl > 0 {
 			fmt.Fprintf(&b, ", ttl: %ds", pr.ttl)
 		}
@@ -195,7 +220,7 @@ func (pr plainProfile) decide(r Request, facts keys) Code {
 		return TTLTooLong
 	}
 	for _, s := range r.Scope {
-		if pr.scope != nil && !slices.Contains(pr.scope, string(s)) {
+		if granted := pr.granted(); granted != nil && !slices.Contains(granted, string(s)) {
 			return ScopeNotGranted
 		}
 	}
@@ -223,6 +248,8 @@ var (
 	anyKey         = rapid.SampledFrom([]string{"k", "l", "team/k", "team/a/k"})
 	anyKeyPattern  = rapid.SampledFrom([]string{"k", "*", "team/*", "team/**", "team/a*/k", "t*m/**", "**", "l*"})
 	anyScope       = rapid.SampledFrom([]string{"GET /v1/apps", "GET /v1/apps?filter[platform]=IOS", "GET /v1/builds", "GET /v1/users"})
+	anyReadScope   = rapid.SampledFrom([]string{"GET /v1/apps/1", "GET /v1/apps/1/builds", "GET /v1/apps/2", "GET /v1/builds?filter[app]=1"})
+	anyListed      = rapid.SampledFrom([]string{"GET /v1/ciProducts", "GET /v1/apps/1/ciProduct", "GET /v1/scmProviders?include=x"})
 	anyAction      = rapid.SampledFrom(append(Actions(), "key.steal", ""))
 	anyDo          = rapid.SampledFrom([]string{"key.*", "key.read", "key.disable", "system.*", "system.seal", "policy.*", "policy.apply", "audit.read", "audit.*"})
 	anyID          = rapid.Custom(func(t *rapid.T) string {
@@ -256,15 +283,31 @@ var anyPolicy = rapid.Custom(func(t *rapid.T) plainPolicy {
 			scope:  rapid.SliceOfNDistinct(anyScope, 0, 3, rapid.ID).Draw(t, "scope"),
 			ttl:    rapid.SampledFrom([]int{0, 31, 60, 1170}).Draw(t, "ttl"),
 		})
-		if pr := &p.profiles[len(p.profiles)-1]; len(pr.scope) == 0 {
-			pr.scope = nil
-		}
+		p.profiles[len(p.profiles)-1].drawRest(t)
 	}
 	for i := range rapid.IntRange(0, 8).Draw(t, "grants") {
 		p.grants = append(p.grants, p.drawGrant(t, fmt.Sprintf("g%d", i)))
 	}
 	return p
 })
+
+// drawRest makes some profiles read an app, and some long-lived.
+func (pr *plainProfile) drawRest(t *rapid.T) {
+	pr.reuse = rapid.SampledFrom([]string{"", "never", "per-principal"}).Draw(t, "reuse")
+	if pr.family == "app_store_connect" {
+		switch rapid.IntRange(0, 3).Draw(t, "more") {
+		case 0:
+			pr.reads = rapid.SliceOfNDistinct(rapid.SampledFrom(apple.Reads()), 1, 2, rapid.ID).Draw(t, "reads")
+		case 1:
+			pr.longLived = true
+			pr.scope = rapid.SliceOfNDistinct(anyListed, 1, 3, rapid.ID).Draw(t, "listed")
+			pr.ttl = rapid.SampledFrom([]int{60, 86400, 180 * 86400}).Draw(t, "long")
+		}
+	}
+	if len(pr.scope) == 0 {
+		pr.scope = nil
+	}
+}
 
 func (p plainPolicy) drawGrant(t *rapid.T, id string) plainGrant {
 	g := plainGrant{id: id, deny: rapid.IntRange(0, 5).Draw(t, "deny") == 0}
@@ -319,8 +362,8 @@ func (p plainPolicy) drawRequest(t *rapid.T) Request {
 	if rapid.Bool().Draw(t, "mint") {
 		r.Action = TokenMint
 		r.Profile = ProfileName(rapid.SampledFrom(p.profiles).Draw(t, "known").name)
-		r.TTL = rapid.SampledFrom([]time.Duration{0, 0, 0, 0, 31 * time.Second, 60 * time.Second, 600 * time.Second, 1171 * time.Second, time.Second, -time.Minute, 1500 * time.Millisecond}).Draw(t, "ttl")
-		for _, s := range rapid.SliceOfN(anyScope, 0, 2).Draw(t, "scope") {
+		r.TTL = rapid.SampledFrom([]time.Duration{0, 0, 0, 0, 31 * time.Second, 60 * time.Second, 600 * time.Second, 1171 * time.Second, 90 * 24 * time.Hour, time.Second, -time.Minute, 1500 * time.Millisecond}).Draw(t, "ttl")
+		for _, s := range rapid.SliceOfN(rapid.OneOf(anyScope, anyReadScope, anyListed), 0, 2).Draw(t, "scope") {
 			r.Scope = append(r.Scope, apple.Scope(s))
 		}
 	}
@@ -346,6 +389,7 @@ func (p plainPolicy) drawID(t *rapid.T) string {
 // evaluator's decision, and of what is allowed never more than was granted.
 func TestDecideAgainstNaive(t *testing.T) {
 	codes := make(map[Code]int)
+	bundles, long := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		plain := anyPolicy.Draw(t, "policy")
 		facts := anyFacts.Draw(t, "facts")
@@ -361,14 +405,74 @@ func TestDecideAgainstNaive(t *testing.T) {
 				t.Fatalf("%+v\ndecided %s by %q (%s), naively %s by %q\n%s", r, d.Code(), d.Grant(), d.Reason(), code, grant, plain.yaml())
 			}
 			codes[code]++
-			checkDecision(t, plain, p, r, d)
+			if checkDecision(t, plain, p, r, d); d.Allowed() && r.Action == TokenMint {
+				if pr := plain.profile(r.Profile); pr.reads != nil {
+					bundles++
+				} else if pr.longLived && d.Spec().TTL() > 1170*time.Second {
+					long++
+				}
+			}
 		}
 	})
-	t.Logf("decided: %v", codes)
+	t.Logf("decided: %v, %d of bundles, %d that live long", codes, bundles, long)
+	if bundles == 0 || long == 0 {
+		t.Error("nothing of bundles, or nothing long-lived, was minted: the test draws the wrong things")
+	}
 	for _, c := range []Code{OK, Denied, UnknownProfile, KeyDisabled, KeyRevoked, NoActiveVersion, KeyDamaged, KeyUnfit, TTLTooLong, ScopeNotGranted} {
 		if codes[c] == 0 {
 			t.Errorf("%s was never decided: the test draws the wrong things", c)
 		}
+	}
+}
+
+// profile is the profile of that name, which there must be.
+func (p plainPolicy) profile(name ProfileName) plainProfile {
+	return p.profiles[slices.IndexFunc(p.profiles, func(pr plainProfile) bool { return pr.name == string(name) })]
+}
+
+// TestMintableIsWhatDecideAllows: a profile is listed if and only if its mint is not denied, whatever state its key is
+// in, and what is said of it is what a mint gets.
+func TestMintableIsWhatDecideAllows(t *testing.T) {
+	listed, barred := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		plain := anyPolicy.Draw(t, "policy")
+		facts := anyFacts.Draw(t, "facts")
+		p := mustCompileDrawn(t, plain)
+		for range 20 {
+			who := plain.drawRequest(t).Principal
+			names := p.Mintable(who)
+			if !slices.IsSorted(names) {
+				t.Fatalf("not by name: %v", names)
+			}
+			for _, name := range []ProfileName{"p", "q", "r", "s", "unknown"} {
+				d := p.Decide(Request{Principal: who, Action: TokenMint, Profile: name}, facts)
+				in := slices.Contains(names, name)
+				if out := d.Code() == Denied || d.Code() == UnknownProfile; in == out {
+					t.Fatalf("%s is listed: %v, and minted: %s\n%s", name, in, d.Code(), plain.yaml())
+				}
+				if !in {
+					continue
+				}
+				listed++
+				pr, ok := p.Profile(name)
+				if !ok || pr.Name != name {
+					t.Fatalf("%s is listed and is not there", name)
+				}
+				if !d.Allowed() {
+					if barred++; !d.Tell() {
+						t.Fatalf("%s is listed, and the caller is not told of %s", name, d.Code())
+					}
+					continue
+				}
+				spec := d.Spec()
+				if spec.TTL() != pr.TTL || spec.Family() != pr.Family || !slices.Equal(spec.Scope(), pr.Scope) || d.Reuse() != pr.Reuse {
+					t.Fatalf("listed as %+v, minted with %s, %v", pr, spec.TTL(), spec.Scope())
+				}
+			}
+		}
+	})
+	if listed == 0 || barred == 0 {
+		t.Errorf("%d were listed, %d of them with a key that is off: the test draws the wrong things", listed, barred)
 	}
 }
 
@@ -392,21 +496,28 @@ func checkDecision(t *rapid.T, plain plainPolicy, p *Policy, r Request, d Decisi
 	if !d.Allowed() || r.Action != TokenMint {
 		return
 	}
-	pr := plain.profiles[slices.IndexFunc(plain.profiles, func(pr plainProfile) bool { return pr.name == string(r.Profile) })]
+	pr := plain.profile(r.Profile)
 	limit := time.Duration(pr.seconds()) * time.Second
 	if r.TTL != 0 {
 		limit = min(limit, r.TTL)
 	}
-	if spec.TTL() != limit || spec.TTL() > 1170*time.Second || spec.TTL() > p.MaxTTL(KeyName(pr.key)) {
+	if spec.TTL() != limit || spec.TTL() > 1170*time.Second && !pr.longLived || spec.TTL() > p.MaxTTL(KeyName(pr.key)) || p.MaxTTL(KeyName(pr.key)) > apple.LongestTTL() {
 		t.Fatalf("lives for %v, with a limit of %v", spec.TTL(), limit)
 	}
-	if pr.scope != nil && len(spec.Scope()) == 0 {
+	granted := pr.granted()
+	if granted != nil && len(spec.Scope()) == 0 {
 		t.Fatalf("the scope is lost")
 	}
 	for _, s := range spec.Scope() {
-		if pr.scope != nil && !slices.Contains(pr.scope, string(s)) || len(r.Scope) > 0 && !slices.Contains(r.Scope, s) {
-			t.Fatalf("%s is minted, granted were %v and asked for %v", s, pr.scope, r.Scope)
+		if granted != nil && !slices.Contains(granted, string(s)) || len(r.Scope) > 0 && !slices.Contains(r.Scope, s) {
+			t.Fatalf("%s is minted, granted were %v and asked for %v", s, granted, r.Scope)
 		}
+		if spec.TTL() > 1170*time.Second && s.CheckLongLived() != nil {
+			t.Fatalf("%s lives for %v", s, spec.TTL())
+		}
+	}
+	if want := cmp.Or(pr.reuse, "per-principal"); d.Reuse().String() != want {
+		t.Fatalf("reuse %v, want %s", d.Reuse(), want)
 	}
 	if string(d.Key()) != pr.key || d.Version() < 1 || d.Rate() == (Rate{}) {
 		t.Fatalf("key %q, version %d, rate %+v", d.Key(), d.Version(), d.Rate())

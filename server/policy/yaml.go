@@ -231,7 +231,7 @@ func (r *reader) entries(n ast.Node, what string) ([]entry, bool) {
 }
 
 // later are keys that the design has and this version does not.
-var later = []string{"oidc", "claims", "long_lived"}
+var later = []string{"oidc", "claims"}
 
 // fields reads a mapping that has no keys but the known ones; nil when it is no
 // mapping. It is clean when nothing was wrong with any key.

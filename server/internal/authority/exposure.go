@@ -170,7 +170,7 @@ func (l LogExposure) with(holders map[string]*Holder) LogExposure {
 // the policy that were in force when such a token could be minted. A revision that does not open, or does not compile
 // any more, may have allowed whatever Apple allows.
 func longestLife(ctx context.Context, c *core, key policy.KeyName, now time.Time) time.Duration {
-	ceiling := longestOfAll()
+	ceiling := apple.LongestTTL()
 	longest := time.Duration(0)
 	for revision, err := range c.store.PolicyHistory(ctx) {
 		if err != nil {
@@ -184,15 +184,6 @@ func longestLife(ctx context.Context, c *core, key policy.KeyName, now time.Time
 		if revision.Created.Before(now.Add(-ceiling - timeSlack)) {
 			break // those before it were replaced so long ago that what they allowed is dead
 		}
-	}
-	return longest
-}
-
-// longestOfAll is the longest lifetime of any family of token.
-func longestOfAll() time.Duration {
-	longest := time.Duration(0)
-	for _, family := range []apple.Params{apple.AppStoreConnect{}, apple.Enterprise{}} {
-		longest = max(longest, family.Limits().Max)
 	}
 	return longest
 }
