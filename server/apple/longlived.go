@@ -88,8 +88,11 @@ func checkLongLived(scope []Scope) error {
 	return nil
 }
 
+// OrdinaryTTL is the longest lifetime (exp − iat) that any token of any family can have that is not long-lived.
+func OrdinaryTTL() time.Duration { return scopedLimits.Max }
+
 // LongestTTL is the longest lifetime (exp − iat) that any token of any family can have.
-func LongestTTL() time.Duration { return max(scopedLimits.Max, longLimits.Max) }
+func LongestTTL() time.Duration { return max(OrdinaryTTL(), longLimits.Max) }
 
 // TTLText writes a lifetime in whole seconds as policies do: 90d, 1d12h, 19m30s.
 func TTLText(d time.Duration) string {

@@ -29,6 +29,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	f.Add(design, 0)
 	f.Add("version: 1\n", 9)
+	f.Add("version: 1\nprofiles:\n  p: {key: k, \"long\\x5flived\": true, ttl: 9d, app_store_connect: {scope: [GET /v1/ciProducts]}}\n", -1)
 	f.Add("a: &a [x]\nb: *a\n? c\n: !!d |\n  e\n---\n%f\n", 4)
 	f.Add("{a: {b: [c, 'd', \"e\\n\"]}}", 12)
 	f.Fuzz(func(t *testing.T, doc string, at int) {
@@ -60,6 +61,11 @@ func FuzzCompile(f *testing.F) {
 				}
 			}
 			return
+		}
+		for key := range p.maxTTL {
+			if got := p.MaxTTL(key); got > Ceiling([]byte(doc)) {
+				t.Fatalf("tokens live for %s, above the ceiling of %s", got, Ceiling([]byte(doc)))
+			}
 		}
 		for _, r := range p.RunTests() {
 			if strings.Contains(r.Message, "Canary") {

@@ -19,7 +19,12 @@
 // crash leaves nothing behind.
 package policy
 
-import "time"
+import (
+	"bytes"
+	"time"
+
+	"github.com/p8signet/signet/server/apple"
+)
 
 // Policy is a compiled policy document and the operators of the server's
 // config. It is immutable and safe for concurrent use. The zero Policy and a
@@ -58,6 +63,16 @@ func (p *Policy) MaxTTL(key KeyName) time.Duration {
 		return 0
 	}
 	return p.maxTTL[key]
+}
+
+// Ceiling bounds [Policy.MaxTTL] of a document without compiling it, for every
+// key: whoever looks far back through revisions reads the whole of few of them.
+func Ceiling(doc []byte) time.Duration {
+	// A key of YAML is other bytes than it says only where there is an escape.
+	if bytes.Contains(doc, []byte(longLivedField)) || bytes.IndexByte(doc, '\\') >= 0 {
+		return apple.LongestTTL()
+	}
+	return apple.OrdinaryTTL()
 }
 
 func operatorSet(ids []string) map[string]struct{} {

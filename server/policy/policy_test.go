@@ -514,8 +514,9 @@ grants:
 func TestLongestTTL(t *testing.T) {
 	for _, f := range families {
 		for _, longLived := range []bool{false, true} {
-			if got := f.with(nil, longLived).Limits().Max; got > apple.LongestTTL() {
-				t.Errorf("%s: %s", f.field, got)
+			got := f.with(nil, longLived).Limits().Max
+			if got > apple.LongestTTL() || !longLived && got > apple.OrdinaryTTL() {
+				t.Errorf("%s, long-lived %v: %s", f.field, longLived, got)
 			}
 		}
 	}

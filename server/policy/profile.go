@@ -39,6 +39,10 @@ func (pr *profile) grants(asked []apple.Scope) bool {
 	return true
 }
 
+// longLivedField is the key with which a profile lets its tokens live longer
+// than others.
+const longLivedField = "long_lived"
+
 func fieldOf(f apple.Family) string { return strings.ReplaceAll(string(f), "-", "_") }
 
 func (c *compiler) profile(e entry) {
@@ -49,7 +53,7 @@ func (c *compiler) profile(e entry) {
 	}
 	pr.name = name
 	c.profiles[name] = pr // also a faulty one: grants that name it are not at fault
-	known := []string{"key", "ttl", "reuse", "long_lived"}
+	known := []string{"key", "ttl", "reuse", longLivedField}
 	for _, family := range families {
 		known = append(known, family.field)
 	}
@@ -58,7 +62,7 @@ func (c *compiler) profile(e entry) {
 		return
 	}
 	var longLived *entry
-	if e, ok := f["long_lived"]; ok {
+	if e, ok := f[longLivedField]; ok {
 		longLived = &e
 	}
 	var familyAt position

@@ -170,19 +170,21 @@ func (l LogExposure) with(holders map[string]*Holder) LogExposure {
 // the policy that were in force when such a token could be minted. A revision that does not open, or does not compile
 // any more, may have allowed whatever Apple allows.
 func longestLife(ctx context.Context, c *core, key policy.KeyName, now time.Time) time.Duration {
-	ceiling := apple.LongestTTL()
-	longest := time.Duration(0)
+	longest, until := time.Duration(0), now // until is when the revision was replaced
 	for revision, err := range c.store.PolicyHistory(ctx) {
 		if err != nil {
-			return ceiling
+			return apple.LongestTTL()
 		}
-		compiled, err := policy.Compile(revision.Document, c.operators, nil)
-		if err != nil {
-			return ceiling
+		if dead := until.Before(now.Add(-policy.Ceiling(revision.Document) - timeSlack)); !dead {
+			compiled, err := policy.Compile(revision.Document, c.operators, nil)
+			if err != nil {
+				return apple.LongestTTL()
+			}
+			longest = max(longest, compiled.MaxTTL(key))
 		}
-		longest = max(longest, compiled.MaxTTL(key))
-		if revision.Created.Before(now.Add(-ceiling - timeSlack)) {
-			break // those before it were replaced so long ago that what they allowed is dead
+		until = revision.Created
+		if until.Before(now.Add(-apple.LongestTTL() - timeSlack)) {
+			break // whatever those before it allowed is dead
 		}
 	}
 	return longest

@@ -184,3 +184,32 @@ func TestExposureBound(t *testing.T) {
 		t.Errorf("a key without a profile has the bound %v", exposure.UpperBound)
 	}
 }
+
+// TestExposureBoundLongLived: what a profile of long-lived tokens allowed counts for as long as they live, and only
+// while that policy was in force.
+func TestExposureBoundLongLived(t *testing.T) {
+	const day = 24 * time.Hour
+	long := strings.Replace(basicPolicy, "grants:", "  ci: {key: asc, app_store_connect: {scope: [GET /v1/ciProducts]}, long_lived: true, ttl: 90d}\ngrants:", 1)
+	v := newVault(t)
+	v.importKey("asc")
+	bound := func() time.Duration {
+		t.Helper()
+		exposure, err := v.revoke("asc", 0)
+		check(t, err)
+		return exposure.UpperBound.Sub(v.clock.Now())
+	}
+	v.apply(long)
+	v.apply(basicPolicy)
+	if got := bound(); got != 90*day {
+		t.Errorf("just after a change the bound is %v", got)
+	}
+	v.clock.Advance(100 * day)
+	v.apply(strings.Replace(basicPolicy, "10m", "11m", 1))
+	if got := bound(); got != 90*day {
+		t.Errorf("a hundred days later the bound is %v: a ceiling may be too high, and never too low", got)
+	}
+	v.clock.Advance(100 * day)
+	if got := bound(); got != 15*time.Minute {
+		t.Errorf("when the longest is dead the bound is %v", got)
+	}
+}
