@@ -57,6 +57,7 @@ func TestBadInput(t *testing.T) {
 		mint     = "/signet.v1.TokenService/MintToken"
 		imports  = "/signet.v1.KeyService/ImportKey"
 		list     = "/signet.v1.KeyService/ListKeys"
+		profiles = "/signet.v1.TokenService/ListProfiles"
 		get      = "/signet.v1.KeyService/GetKey"
 		activate = "/signet.v1.KeyService/ActivateVersion"
 		disable  = "/signet.v1.KeyService/DisableKey"
@@ -135,6 +136,10 @@ func TestBadInput(t *testing.T) {
 
 		{"revision that is not there", operator, policy, &signetv1.GetPolicyRequest{Revision: 99}, codes.NotFound, "NOT_FOUND", ""},
 		{"revision beyond every number", operator, policy, &signetv1.GetPolicyRequest{Revision: 1 << 62}, codes.NotFound, "NOT_FOUND", ""},
+		{"profiles page that is none", caller, profiles, &signetv1.ListProfilesRequest{PageToken: "!"}, codes.InvalidArgument, "MALFORMED", "page_token"},
+		{"profiles page of no name", caller, profiles, &signetv1.ListProfilesRequest{PageToken: "Ly8"}, codes.InvalidArgument, "MALFORMED", "page_token"},
+		{"profiles page size negative", caller, profiles, &signetv1.ListProfilesRequest{PageSize: -1}, codes.InvalidArgument, "MALFORMED", "page_size"},
+		{"profiles page size too big", caller, profiles, &signetv1.ListProfilesRequest{PageSize: 1001}, codes.InvalidArgument, "MALFORMED", "page_size"},
 		{"history page that is none", operator, history, &signetv1.ListRevisionsRequest{PageToken: "-1"}, codes.InvalidArgument, "MALFORMED", "page_token"},
 		{"empty policy", operator, apply, &signetv1.ApplyPolicyRequest{}, codes.InvalidArgument, "MALFORMED", "document"},
 		{"policy with a typo", operator, apply, &signetv1.ApplyPolicyRequest{Document: []byte("version: 1\nprofile: {}\n")}, codes.InvalidArgument, "POLICY_INVALID", "2:1"},

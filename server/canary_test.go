@@ -120,6 +120,7 @@ func goodRequests(t *testing.T, s *servertest.Server, sealed []byte) []proto.Mes
 		&signetv1.ListRevisionsRequest{PageSize: 1, PageToken: "2"},
 		&signetv1.MintTokenRequest{Profile: "read", Ttl: durationpb.New(300e9), Receipt: true, Parameters: &signetv1.MintTokenRequest_Scope{
 			Scope: &signetv1.ScopeParameters{Entries: []string{"GET /v1/apps/1"}}}},
+		&signetv1.ListProfilesRequest{PageSize: 1, PageToken: base64.RawURLEncoding.EncodeToString([]byte("a"))},
 		&signetv1.DisableKeyRequest{Name: "second", Reason: "because"},
 		&signetv1.EnableKeyRequest{Name: "second", Reason: "because"},
 		&signetv1.RevokeKeyRequest{Name: "second", Reason: "because"},

@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"math"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/p8signet/signet/proto/signet/v1"
@@ -63,6 +66,49 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 		answer.Receipt = &signetv1.Receipt{Origin: r.Origin, Index: r.Index, LeafHash: r.Leaf[:], Proof: r.Proof, Entry: r.Entry}
 	}
 	return answer, nil
+}
+
+func (t *tokenService) ListProfiles(ctx context.Context, req *signetv1.ListProfilesRequest) (*signetv1.ListProfilesResponse, error) {
+	who, _ := caller(ctx)
+	ask := authority.ProfilesRequest{Limit: pageSize(req.GetPageSize())}
+	if token := req.GetPageToken(); token != "" {
+		// The token is the last name of the page before, encoded so that nobody takes it for one.
+		last, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil {
+			return nil, errPageToken
+		}
+		if ask.After, err = policy.ParseProfileName(string(last)); err != nil {
+			return nil, errPageToken
+		}
+	}
+	profiles, more := t.core.Profiles(who, ask)
+	page := &signetv1.ListProfilesResponse{Profiles: make([]*signetv1.Profile, len(profiles))}
+	for i, p := range profiles {
+		page.Profiles[i] = wireProfile(p)
+	}
+	if more && len(profiles) > 0 {
+		page.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(profiles[len(profiles)-1].Name))
+	}
+	return page, nil
+}
+
+func wireProfile(p authority.Profile) *signetv1.Profile {
+	wire := &signetv1.Profile{
+		Name:              string(p.Name),
+		Family:            string(p.Family),
+		KeyId:             string(p.KeyID),
+		DefaultTtl:        durationpb.New(p.TTL),
+		MaxTtl:            durationpb.New(p.TTL),
+		Scope:             texts(p.Scope),
+		Reads:             p.Reads,
+		LongLived:         p.LongLived,
+		Reuse:             p.Reuse.String(),
+		UnavailableReason: string(p.Unavailable),
+	}
+	if !p.Rate.Unlimited {
+		wire.RateEvents, wire.RatePer = proto.Int32(number(p.Rate.Events)), durationpb.New(p.Rate.Per)
+	}
+	return wire
 }
 
 // number is a count of ours on the wire.

@@ -457,6 +457,262 @@ func (x *Receipt) GetEntry() []byte {
 	return nil
 }
 
+// ListProfilesRequest asks for a page of profiles.
+type ListProfilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The most profiles to return; 100 when 0.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProfilesRequest) Reset() {
+	*x = ListProfilesRequest{}
+	mi := &file_signet_v1_token_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProfilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProfilesRequest) ProtoMessage() {}
+
+func (x *ListProfilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProfilesRequest.ProtoReflect.Descriptor instead.
+func (*ListProfilesRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListProfilesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListProfilesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListProfilesResponse is a page of profiles.
+type ListProfilesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The profiles, by name.
+	Profiles []*Profile `protobuf:"bytes,1,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	// Where the next page begins; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProfilesResponse) Reset() {
+	*x = ListProfilesResponse{}
+	mi := &file_signet_v1_token_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProfilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProfilesResponse) ProtoMessage() {}
+
+func (x *ListProfilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProfilesResponse.ProtoReflect.Descriptor instead.
+func (*ListProfilesResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListProfilesResponse) GetProfiles() []*Profile {
+	if x != nil {
+		return x.Profiles
+	}
+	return nil
+}
+
+func (x *ListProfilesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Profile is what may be minted under one name, as one of those sees it who may mint it.
+type Profile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The profile's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The family of its tokens, such as "app-store-connect".
+	Family string `protobuf:"bytes,2,opt,name=family,proto3" json:"family,omitempty"`
+	// Apple's key ID in the header of a token that is minted now; empty when none can be.
+	KeyId string `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// How long a token lives, exp − iat, for which no lifetime is asked.
+	DefaultTtl *durationpb.Duration `protobuf:"bytes,4,opt,name=default_ttl,json=defaultTtl,proto3" json:"default_ttl,omitempty"`
+	// The longest lifetime that may be asked.
+	MaxTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
+	// Requests that a token is limited to, sorted; empty means whatever the key's role allows.
+	Scope []string `protobuf:"bytes,6,rep,name=scope,proto3" json:"scope,omitempty"`
+	// The named bundles of reads that are in the scope.
+	Reads []string `protobuf:"bytes,7,rep,name=reads,proto3" json:"reads,omitempty"`
+	// Its tokens may live for months.
+	LongLived bool `protobuf:"varint,8,opt,name=long_lived,json=longLived,proto3" json:"long_lived,omitempty"`
+	// Whether a token is given again that was given before: "never" or "per-principal".
+	Reuse string `protobuf:"bytes,9,opt,name=reuse,proto3" json:"reuse,omitempty"`
+	// How many tokens the caller may be given in rate_per, by the grant that would be named; absent: as many as it likes.
+	RateEvents *int32 `protobuf:"varint,10,opt,name=rate_events,json=rateEvents,proto3,oneof" json:"rate_events,omitempty"`
+	// The time in which rate_events are given; absent without them.
+	RatePer *durationpb.Duration `protobuf:"bytes,11,opt,name=rate_per,json=ratePer,proto3" json:"rate_per,omitempty"`
+	// The reason with which a mint would fail now, such as "KEY_DISABLED"; empty when it would not. What is known of the
+	// caller's rate is not in it.
+	UnavailableReason string `protobuf:"bytes,12,opt,name=unavailable_reason,json=unavailableReason,proto3" json:"unavailable_reason,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Profile) Reset() {
+	*x = Profile{}
+	mi := &file_signet_v1_token_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Profile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Profile) ProtoMessage() {}
+
+func (x *Profile) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Profile.ProtoReflect.Descriptor instead.
+func (*Profile) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Profile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Profile) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *Profile) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *Profile) GetDefaultTtl() *durationpb.Duration {
+	if x != nil {
+		return x.DefaultTtl
+	}
+	return nil
+}
+
+func (x *Profile) GetMaxTtl() *durationpb.Duration {
+	if x != nil {
+		return x.MaxTtl
+	}
+	return nil
+}
+
+func (x *Profile) GetScope() []string {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Profile) GetReads() []string {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+func (x *Profile) GetLongLived() bool {
+	if x != nil {
+		return x.LongLived
+	}
+	return false
+}
+
+func (x *Profile) GetReuse() string {
+	if x != nil {
+		return x.Reuse
+	}
+	return ""
+}
+
+func (x *Profile) GetRateEvents() int32 {
+	if x != nil && x.RateEvents != nil {
+		return *x.RateEvents
+	}
+	return 0
+}
+
+func (x *Profile) GetRatePer() *durationpb.Duration {
+	if x != nil {
+		return x.RatePer
+	}
+	return nil
+}
+
+func (x *Profile) GetUnavailableReason() string {
+	if x != nil {
+		return x.UnavailableReason
+	}
+	return ""
+}
+
 var File_signet_v1_token_proto protoreflect.FileDescriptor
 
 const file_signet_v1_token_proto_rawDesc = "" +
@@ -495,9 +751,36 @@ const file_signet_v1_token_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x03R\x05index\x12\x1b\n" +
 	"\tleaf_hash\x18\x03 \x01(\fR\bleafHash\x12\x14\n" +
 	"\x05proof\x18\x04 \x01(\fR\x05proof\x12\x14\n" +
-	"\x05entry\x18\x05 \x01(\fR\x05entry2V\n" +
+	"\x05entry\x18\x05 \x01(\fR\x05entry\"g\n" +
+	"\x13ListProfilesRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"n\n" +
+	"\x14ListProfilesResponse\x12.\n" +
+	"\bprofiles\x18\x01 \x03(\v2\x12.signet.v1.ProfileR\bprofiles\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb8\x03\n" +
+	"\aProfile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06family\x18\x02 \x01(\tR\x06family\x12\x15\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\x12:\n" +
+	"\vdefault_ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"defaultTtl\x122\n" +
+	"\amax_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06maxTtl\x12\x14\n" +
+	"\x05scope\x18\x06 \x03(\tR\x05scope\x12\x14\n" +
+	"\x05reads\x18\a \x03(\tR\x05reads\x12\x1d\n" +
+	"\n" +
+	"long_lived\x18\b \x01(\bR\tlongLived\x12\x14\n" +
+	"\x05reuse\x18\t \x01(\tR\x05reuse\x12$\n" +
+	"\vrate_events\x18\n" +
+	" \x01(\x05H\x00R\n" +
+	"rateEvents\x88\x01\x01\x124\n" +
+	"\brate_per\x18\v \x01(\v2\x19.google.protobuf.DurationR\aratePer\x12-\n" +
+	"\x12unavailable_reason\x18\f \x01(\tR\x11unavailableReasonB\x0e\n" +
+	"\f_rate_events2\xa7\x01\n" +
 	"\fTokenService\x12F\n" +
-	"\tMintToken\x12\x1b.signet.v1.MintTokenRequest\x1a\x1c.signet.v1.MintTokenResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
+	"\tMintToken\x12\x1b.signet.v1.MintTokenRequest\x1a\x1c.signet.v1.MintTokenResponse\x12O\n" +
+	"\fListProfiles\x12\x1e.signet.v1.ListProfilesRequest\x1a\x1f.signet.v1.ListProfilesResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
 
 var (
 	file_signet_v1_token_proto_rawDescOnce sync.Once
@@ -511,32 +794,41 @@ func file_signet_v1_token_proto_rawDescGZIP() []byte {
 	return file_signet_v1_token_proto_rawDescData
 }
 
-var file_signet_v1_token_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_signet_v1_token_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_signet_v1_token_proto_goTypes = []any{
 	(*MintTokenRequest)(nil),      // 0: signet.v1.MintTokenRequest
 	(*ScopeParameters)(nil),       // 1: signet.v1.ScopeParameters
 	(*MintTokenResponse)(nil),     // 2: signet.v1.MintTokenResponse
 	(*BearerToken)(nil),           // 3: signet.v1.BearerToken
 	(*Receipt)(nil),               // 4: signet.v1.Receipt
-	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*ListProfilesRequest)(nil),   // 5: signet.v1.ListProfilesRequest
+	(*ListProfilesResponse)(nil),  // 6: signet.v1.ListProfilesResponse
+	(*Profile)(nil),               // 7: signet.v1.Profile
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_signet_v1_token_proto_depIdxs = []int32{
-	5, // 0: signet.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
-	1, // 1: signet.v1.MintTokenRequest.scope:type_name -> signet.v1.ScopeParameters
-	3, // 2: signet.v1.MintTokenResponse.bearer_token:type_name -> signet.v1.BearerToken
-	6, // 3: signet.v1.MintTokenResponse.issue_time:type_name -> google.protobuf.Timestamp
-	6, // 4: signet.v1.MintTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
-	6, // 5: signet.v1.MintTokenResponse.use_until:type_name -> google.protobuf.Timestamp
-	4, // 6: signet.v1.MintTokenResponse.receipt:type_name -> signet.v1.Receipt
-	6, // 7: signet.v1.MintTokenResponse.refresh_time:type_name -> google.protobuf.Timestamp
-	0, // 8: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
-	2, // 9: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	8,  // 0: signet.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
+	1,  // 1: signet.v1.MintTokenRequest.scope:type_name -> signet.v1.ScopeParameters
+	3,  // 2: signet.v1.MintTokenResponse.bearer_token:type_name -> signet.v1.BearerToken
+	9,  // 3: signet.v1.MintTokenResponse.issue_time:type_name -> google.protobuf.Timestamp
+	9,  // 4: signet.v1.MintTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: signet.v1.MintTokenResponse.use_until:type_name -> google.protobuf.Timestamp
+	4,  // 6: signet.v1.MintTokenResponse.receipt:type_name -> signet.v1.Receipt
+	9,  // 7: signet.v1.MintTokenResponse.refresh_time:type_name -> google.protobuf.Timestamp
+	7,  // 8: signet.v1.ListProfilesResponse.profiles:type_name -> signet.v1.Profile
+	8,  // 9: signet.v1.Profile.default_ttl:type_name -> google.protobuf.Duration
+	8,  // 10: signet.v1.Profile.max_ttl:type_name -> google.protobuf.Duration
+	8,  // 11: signet.v1.Profile.rate_per:type_name -> google.protobuf.Duration
+	0,  // 12: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
+	5,  // 13: signet.v1.TokenService.ListProfiles:input_type -> signet.v1.ListProfilesRequest
+	2,  // 14: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
+	6,  // 15: signet.v1.TokenService.ListProfiles:output_type -> signet.v1.ListProfilesResponse
+	14, // [14:16] is the sub-list for method output_type
+	12, // [12:14] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_token_proto_init() }
@@ -550,13 +842,14 @@ func file_signet_v1_token_proto_init() {
 	file_signet_v1_token_proto_msgTypes[2].OneofWrappers = []any{
 		(*MintTokenResponse_BearerToken)(nil),
 	}
+	file_signet_v1_token_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signet_v1_token_proto_rawDesc), len(file_signet_v1_token_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TokenService_MintToken_FullMethodName = "/signet.v1.TokenService/MintToken"
+	TokenService_MintToken_FullMethodName    = "/signet.v1.TokenService/MintToken"
+	TokenService_ListProfiles_FullMethodName = "/signet.v1.TokenService/ListProfiles"
 )
 
 // TokenServiceClient is the client API for TokenService service.
@@ -32,6 +33,9 @@ type TokenServiceClient interface {
 	// caller was given before, until half of its life is gone. Either way the call is decided, and the token is released
 	// only after the call's own audit entry is durable.
 	MintToken(ctx context.Context, in *MintTokenRequest, opts ...grpc.CallOption) (*MintTokenResponse, error)
+	// ListProfiles lists, by name, what the caller's own grants let it mint, and nothing else: a profile is in the list if
+	// and only if MintToken of it is not denied. Any authenticated caller may ask; it is not recorded.
+	ListProfiles(ctx context.Context, in *ListProfilesRequest, opts ...grpc.CallOption) (*ListProfilesResponse, error)
 }
 
 type tokenServiceClient struct {
@@ -52,6 +56,16 @@ func (c *tokenServiceClient) MintToken(ctx context.Context, in *MintTokenRequest
 	return out, nil
 }
 
+func (c *tokenServiceClient) ListProfiles(ctx context.Context, in *ListProfilesRequest, opts ...grpc.CallOption) (*ListProfilesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListProfilesResponse)
+	err := c.cc.Invoke(ctx, TokenService_ListProfiles_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TokenServiceServer is the server API for TokenService service.
 // All implementations must embed UnimplementedTokenServiceServer
 // for forward compatibility.
@@ -62,6 +76,9 @@ type TokenServiceServer interface {
 	// caller was given before, until half of its life is gone. Either way the call is decided, and the token is released
 	// only after the call's own audit entry is durable.
 	MintToken(context.Context, *MintTokenRequest) (*MintTokenResponse, error)
+	// ListProfiles lists, by name, what the caller's own grants let it mint, and nothing else: a profile is in the list if
+	// and only if MintToken of it is not denied. Any authenticated caller may ask; it is not recorded.
+	ListProfiles(context.Context, *ListProfilesRequest) (*ListProfilesResponse, error)
 	mustEmbedUnimplementedTokenServiceServer()
 }
 
@@ -74,6 +91,9 @@ type UnimplementedTokenServiceServer struct{}
 
 func (UnimplementedTokenServiceServer) MintToken(context.Context, *MintTokenRequest) (*MintTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MintToken not implemented")
+}
+func (UnimplementedTokenServiceServer) ListProfiles(context.Context, *ListProfilesRequest) (*ListProfilesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListProfiles not implemented")
 }
 func (UnimplementedTokenServiceServer) mustEmbedUnimplementedTokenServiceServer() {}
 func (UnimplementedTokenServiceServer) testEmbeddedByValue()                      {}
@@ -114,6 +134,24 @@ func _TokenService_MintToken_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TokenService_ListProfiles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListProfilesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TokenServiceServer).ListProfiles(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TokenService_ListProfiles_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TokenServiceServer).ListProfiles(ctx, req.(*ListProfilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TokenService_ServiceDesc is the grpc.ServiceDesc for TokenService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -124,6 +162,10 @@ var TokenService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MintToken",
 			Handler:    _TokenService_MintToken_Handler,
+		},
+		{
+			MethodName: "ListProfiles",
+			Handler:    _TokenService_ListProfiles_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
