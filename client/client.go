@@ -41,6 +41,7 @@ type Client struct {
 const serviceConfig = `{"methodConfig": [
  {"name": [{}], "timeout": "30s"},
  {"name": [
+   {"service": "signet.v1.TokenService", "method": "ListProfiles"},
    {"service": "signet.v1.KeyService", "method": "GetRecipient"},
    {"service": "signet.v1.KeyService", "method": "ListKeys"},
    {"service": "signet.v1.KeyService", "method": "GetKey"},

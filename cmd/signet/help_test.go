@@ -13,6 +13,8 @@ import (
 // commands are those of the plan, each with the flags that it must have beside --help and --config.
 var commands = map[string]string{
 	"signet mint":               "output receipt scope ttl",
+	"signet profile list":       "output",
+	"signet profile show":       "output",
 	"signet key recipient":      "out",
 	"signet key seal":           "issuer-id key-id kind name out to",
 	"signet key import":         "issuer-id key-id kind output",

@@ -11,6 +11,7 @@ import (
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
 )
 
@@ -153,12 +154,23 @@ type problemJSON struct {
 	Message string `json:"message"`
 }
 
+// expansionJSON is what bundles of reads stand for, as -o json prints it.
+type expansionJSON struct {
+	Line    int                `json:"line"`
+	Column  int                `json:"column"`
+	Profile policy.ProfileName `json:"profile"`
+	Reads   []string           `json:"reads"`
+	Scope   []apple.Scope      `json:"scope"`
+}
+
 func (a *app) policyLint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint FILE",
 		Short: "Say what is wrong with a document, and what is allowed but probably not meant",
 		Long: `Say what is wrong with a document (exit code 2), and what is allowed but probably not meant (exit code 0). No server is asked, so
-the keys that it names are taken to exist and to fit.`,
+the keys that it names are taken to exist and to fit.
+
+Of a profile that names bundles, read: [builds], it prints the very requests to which its tokens are limited.`,
 		Example: "  signet policy lint policy.yaml",
 		Args:    cli.Args("FILE"),
 	}
@@ -168,15 +180,26 @@ the keys that it names are taken to exist and to fit.`,
 		if err != nil {
 			return err
 		}
-		warnings := p.Lint()
+		warnings, expansions := p.Lint(), p.Expansions()
 		if *format == "json" {
 			out := struct {
-				Warnings []problemJSON `json:"warnings"`
-			}{[]problemJSON{}}
+				Warnings   []problemJSON   `json:"warnings"`
+				Expansions []expansionJSON `json:"expansions"`
+			}{[]problemJSON{}, []expansionJSON{}}
+			for _, e := range expansions {
+				out.Expansions = append(out.Expansions, expansionJSON(e))
+			}
 			for _, w := range warnings {
 				out.Warnings = append(out.Warnings, problemJSON(w))
 			}
 			return cli.JSON(a.Stdout, out)
+		}
+		for _, e := range expansions {
+			cli.Printf(a.Stdout, "%s: note: the tokens of profile %s are limited to %s; what they list is not read one by one, by paths such as /v1/builds/{id}:\n",
+				place(args[0], e.Line, e.Column), e.Profile, cli.Count(int64(len(e.Scope)), "request"))
+			for _, s := range e.Scope {
+				cli.Printf(a.Stdout, "  %s\n", s)
+			}
 		}
 		for _, w := range warnings {
 			cli.Printf(a.Stdout, "%s: warning: %s\n", place(args[0], w.Line, w.Column), w.Message)

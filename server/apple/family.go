@@ -18,6 +18,17 @@ const (
 	FamilyEnterprise      Family = "enterprise"
 )
 
+// URL is where Apple takes the family's tokens; empty for a family that is not known here.
+func (f Family) URL() string {
+	switch f {
+	case FamilyAppStoreConnect:
+		return "https://api.appstoreconnect.apple.com"
+	case FamilyEnterprise:
+		return "https://api.enterprise.developer.apple.com"
+	}
+	return ""
+}
+
 // BackDate is how far before now a token's iat lies. Apple refuses an iat that is even a little in its future, so the
 // back-dating absorbs a clock of ours that runs ahead. It counts against the lifetime.
 const BackDate = 30 * time.Second

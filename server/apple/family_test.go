@@ -3,6 +3,7 @@ package apple
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,9 @@ func TestParseTTL(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
+	if got := Family("other").URL(); got != "" {
+		t.Errorf("an unknown family's tokens go to %q", got)
+	}
 	tests := []struct {
 		params Params
 		family Family
@@ -51,6 +55,9 @@ func TestParams(t *testing.T) {
 		}
 		if got, want := tt.params.Limits(), (Limits{Default: 10 * time.Minute, Max: 1170 * time.Second}); got != want {
 			t.Errorf("%s: Limits = %v, want %v", tt.family, got, want)
+		}
+		if host := strings.TrimPrefix(tt.family.URL(), "https://api."); host == tt.family.URL() || !strings.HasSuffix(host, ".apple.com") {
+			t.Errorf("%s: URL = %q", tt.family, tt.family.URL())
 		}
 		tt.params.unexported()
 	}
