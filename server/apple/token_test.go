@@ -61,8 +61,9 @@ type vector struct {
 		IssuerID IssuerID `json:"issuer_id"`
 	} `json:"facts"`
 	Params struct {
-		Family Family   `json:"family"`
-		Scope  []string `json:"scope"`
+		Family    Family   `json:"family"`
+		Scope     []string `json:"scope"`
+		LongLived bool     `json:"long_lived"`
 	} `json:"params"`
 	Ask struct {
 		TTL   int64    `json:"ttl"`
@@ -81,7 +82,7 @@ func (v vector) params(t *testing.T) Params {
 	}
 	switch v.Params.Family {
 	case FamilyAppStoreConnect:
-		return AppStoreConnect{Scope: scope}
+		return AppStoreConnect{Scope: scope, LongLived: v.Params.LongLived}
 	case FamilyEnterprise:
 		return Enterprise{Scope: scope}
 	}
@@ -104,7 +105,8 @@ func (v vector) run(t *testing.T) {
 			"malformed":         ttlErr != nil,
 			"ttl-too-long":      errors.Is(err, ErrTTLTooLong),
 			"scope-not-granted": errors.Is(err, ErrScopeNotGranted),
-			"wrong-key":         check != nil,
+			"wrong-key":         params.CheckKind(facts.Kind) != nil || facts.Validate() != nil,
+			"not-long-lived":    check != nil && params.CheckKind(facts.Kind) == nil && facts.Validate() == nil,
 		}
 		if err == nil || !is[v.Error] {
 			t.Errorf("error %v is not %s", err, v.Error)
