@@ -118,3 +118,15 @@ func TestTTLText(t *testing.T) {
 		}
 	}
 }
+
+// What a caller is told of when to stop and when to ask again holds for months as for minutes.
+func TestLongLivedTimes(t *testing.T) {
+	long := AppStoreConnect{Scope: []Scope{"GET /v1/ciProducts"}, LongLived: true}
+	token := mustMint(t, long, teamFacts, Ask{TTL: 180 * 24 * time.Hour})
+	if got, want := token.UseUntil(), token.Expires.Add(-30*time.Second); !got.Equal(want) {
+		t.Errorf("use until %s, want %s", got, want)
+	}
+	if got := token.Refresh(); got.Before(testNow.Add(89*24*time.Hour)) || got.After(testNow.Add(91*24*time.Hour)) {
+		t.Errorf("ask again at %s, which is not halfway", got)
+	}
+}
