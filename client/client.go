@@ -84,6 +84,20 @@ func Dial(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn, err := connection(cfg, credentials.NewTLS(tc))
+	if err != nil {
+		return nil, err
+	}
+	c, err := New(conn, cfg.Logs...)
+	if err != nil {
+		return nil, err
+	}
+	c.close = conn.Close
+	return c, nil
+}
+
+// connection is to all addresses of cfg at once. Each is verified by its own host unless cfg names another.
+func connection(cfg Config, security credentials.TransportCredentials) (*grpc.ClientConn, error) {
 	var state resolver.State
 	for _, a := range cfg.Addresses {
 		host, _, err := net.SplitHostPort(a)
@@ -97,7 +111,7 @@ func Dial(cfg Config) (*Client, error) {
 	r.InitialState(state)
 	conn, err := grpc.NewClient(scheme+":///vault",
 		grpc.WithResolvers(r),
-		grpc.WithTransportCredentials(credentials.NewTLS(tc)),
+		grpc.WithTransportCredentials(security),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithKeepaliveParams(alive),
@@ -107,12 +121,7 @@ func Dial(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection: %w", err)
 	}
-	c, err := New(conn, cfg.Logs...)
-	if err != nil {
-		return nil, err
-	}
-	c.close = conn.Close
-	return c, nil
+	return conn, nil
 }
 
 // New makes a client over a connection that the caller made and closes; for tests and for callers with a transport of their own.

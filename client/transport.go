@@ -66,9 +66,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		discard(resp)
 		return nil, err
 	}
-	if resp, err = t.again(req, resp, token); err != nil || resp.StatusCode != http.StatusUnauthorized {
-		return resp, err
+	repeated, err := t.again(req, resp, token)
+	if err != nil || repeated == resp || repeated.StatusCode != http.StatusUnauthorized {
+		return repeated, err
 	}
+	resp = repeated
 	fresh, err := t.Source.Fresh(req.Context(), token)
 	switch {
 	case err == nil:
@@ -81,13 +83,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// again sends a request once more, in place of an answer to it.
+// again sends a request once more, in place of an answer to it; that is the answer still when the request cannot be had again.
 func (t *Transport) again(req *http.Request, answer *http.Response, token *Token) (*http.Response, error) {
 	body := req.Body
 	if req.GetBody != nil {
 		var err error
 		if body, err = req.GetBody(); err != nil {
-			return answer, nil //nolint:nilerr // it cannot be repeated after all, and the first answer stands
+			return answer, nil //nolint:nilerr // the answer stands
 		}
 	}
 	discard(answer)
