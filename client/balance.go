@@ -45,7 +45,11 @@ type backend struct {
 	state  connectivity.State // Idle is never kept
 	health connectivity.State // of a connected one: Connecting until the server has said
 	err    error              // why it failed last
+	grace  int                // how often it may yet fail and be taken for one that restarts
 }
+
+// grace is for a server that was there a moment ago: with backOff these attempts are a second, in which calls wait instead of failing.
+const grace = 3
 
 // UpdateClientConnState connects to the addresses, which never change.
 func (b *balance) UpdateClientConnState(s balancer.ClientConnState) error {
@@ -84,7 +88,7 @@ func (b *balance) changed(c *backend, s balancer.SubConnState) {
 		}
 		c.state = connectivity.Connecting
 	case connectivity.Ready:
-		c.state, c.health = connectivity.Ready, connectivity.Connecting
+		c.state, c.health, c.grace = connectivity.Ready, connectivity.Connecting, grace
 		c.conn.RegisterHealthListener(func(h balancer.SubConnState) {
 			if h.ConnectivityState != connectivity.Connecting { // asking again; the last answer stands
 				c.health = h.ConnectivityState
@@ -93,6 +97,9 @@ func (b *balance) changed(c *backend, s balancer.SubConnState) {
 		})
 	case connectivity.TransientFailure:
 		c.state, c.err = connectivity.TransientFailure, s.ConnectionError
+		if c.grace > 0 {
+			c.state, c.grace = connectivity.Connecting, c.grace-1
+		}
 	case connectivity.Shutdown:
 		return
 	}

@@ -221,3 +221,30 @@ func TestNobodyThere(t *testing.T) {
 		t.Errorf("%v, %v", tok, err)
 	}
 }
+
+// TestRestartIsWaitedFor: calls to a server that was there a moment ago wait for it a little.
+func TestRestartIsWaitedFor(t *testing.T) {
+	a := startNode(t, "a", true)
+	c := nodes(t, a.addr)
+	_, _ = who(t, c, 1)
+	for range 3 {
+		a.server.Stop()
+		back := make(chan struct{})
+		go func() {
+			defer close(back)
+			time.Sleep(150 * time.Millisecond)
+			a.start()
+		}()
+		time.Sleep(50 * time.Millisecond) // the connection's end is known
+		_, _ = who(t, c, 1)
+		<-back
+	}
+	a.server.Stop()
+	began := time.Now()
+	if _, err := c.Mint(t.Context(), "p", MintOptions{}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("error is %v", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -259,9 +259,6 @@ func (s *TokenSource) live(now time.Time) *Token {
 func (s *TokenSource) launch(fresh bool) {
 	f := &flight{fresh: fresh, done: make(chan struct{})}
 	s.flight = f
-	if fresh {
-		s.fresh = s.options.Now().Add(freshEvery)
-	}
 	s.flights.Go(func() { s.fly(f) })
 }
 
@@ -304,6 +301,9 @@ func (s *TokenSource) land(f *flight, t *Token, err error, asked time.Time) erro
 		s.failure.add(err, now)
 		f.err = err
 	default:
+		if f.fresh {
+			s.fresh = now.Add(freshEvery)
+		}
 		f.token = s.take(t, asked, now)
 	}
 	return f.err
