@@ -240,6 +240,7 @@ func TestRestartIsWaitedFor(t *testing.T) {
 		<-back
 	}
 	a.server.Stop()
+	time.Sleep(50 * time.Millisecond)
 	began := time.Now()
 	if _, err := c.Mint(t.Context(), "p", MintOptions{}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("error is %v", err)

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -291,6 +292,57 @@ func TestOnlyReadsAreRetried(t *testing.T) {
 				t.Error("the call had no deadline")
 			}
 		})
+	}
+}
+
+// asked keeps what it is asked, and answers nothing.
+type asked struct {
+	grpc.ClientConnInterface
+	request any
+}
+
+func (a *asked) Invoke(_ context.Context, _ string, request, _ any, _ ...grpc.CallOption) error {
+	a.request = request
+	return nil
+}
+
+func TestMintAsks(t *testing.T) {
+	a := &asked{}
+	c, err := New(a, LogKey{Origin: "vault/node-1/a", Key: vkey(t, "vault/node-1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scope := []string{"GET /v1/apps/1"}
+	for _, tt := range []struct {
+		o    MintOptions
+		want *signetv1.MintTokenRequest
+	}{
+		{MintOptions{}, &signetv1.MintTokenRequest{Profile: "p"}},
+		{MintOptions{TTL: time.Minute, Scope: scope, Receipt: true, Fresh: true}, &signetv1.MintTokenRequest{
+			Profile: "p", Ttl: durationpb.New(time.Minute), Receipt: true, Fresh: true,
+			Parameters: &signetv1.MintTokenRequest_Scope{Scope: &signetv1.ScopeParameters{Entries: scope}},
+		}},
+	} {
+		_, _ = c.Mint(t.Context(), "p", tt.o)
+		if diff := cmp.Diff(tt.want, a.request, protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for keep, fresh := range map[bool]bool{true: false, false: true} {
+		o := TokenSourceOptions{}
+		if keep {
+			o.Keep = func(*Token) error { return nil }
+		}
+		s := c.TokenSource("p", o)
+		if fresh {
+			_, _ = s.Fresh(t.Context(), nil)
+		} else {
+			_, _ = s.Token(t.Context())
+		}
+		s.Close()
+		if diff := cmp.Diff(&signetv1.MintTokenRequest{Profile: "p", Receipt: keep, Fresh: fresh}, a.request, protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
 

@@ -336,7 +336,11 @@ func TestClose(t *testing.T) {
 			})
 		}
 		synctest.Wait()
+		began := time.Now()
 		s.Close()
+		if n, took := v.under.Load(), time.Since(began); n != 0 || took > time.Second {
+			t.Errorf("%d calls are under way after Close, which took %s", n, took)
+		}
 		s.Close()
 		wg.Wait()
 		_, token := s.Token(t.Context())
@@ -405,6 +409,70 @@ func TestValidityOfReused(t *testing.T) {
 	tok.Reused, tok.Refresh = false, time.Time{}
 	if got := validityOf(tok, server, 0); got.refresh.Sub(server) != whole/2 {
 		t.Errorf("a server that does not say when: refresh in %s, want %s", got.refresh.Sub(server), whole/2)
+	}
+}
+
+// TestOffIsLearned: where the first token tells how far the clocks are apart, that holds for later ones that do not.
+func TestOffIsLearned(t *testing.T) {
+	v := &vault{skew: time.Hour, reuses: true}
+	bubble(t, v, func(t *testing.T, s *TokenSource) {
+		first := want(t, s)
+		time.Sleep(time.Until(s.due))
+		server := time.Now().Add(v.skew)
+		v.last = made(server.Add(-2 * time.Minute)) // for another process of this caller
+		_ = want(t, s)
+		synctest.Wait()
+		second := want(t, s)
+		if second.SHA256 == first.SHA256 || !second.Reused {
+			t.Fatalf("it is %v", second)
+		}
+		if left, want := time.Until(second.Deadline()), second.UseUntil.Sub(server); (left - want).Abs() > time.Second {
+			t.Errorf("it is thought to live %s, want %s", left, want)
+		}
+	})
+}
+
+// TestSameAgain: a server that goes on giving the old token after its time is not asked all the time.
+func TestSameAgain(t *testing.T) {
+	v := &vault{}
+	bubble(t, v, func(t *testing.T, s *TokenSource) {
+		first := want(t, s)
+		given := *v.last
+		given.Reused = true
+		s.mint = func(context.Context, bool) (*Token, error) {
+			v.calls = append(v.calls, false)
+			again := given
+			return &again, nil
+		}
+		for time.Now().Before(first.UseUntil.Add(-time.Second)) {
+			if got := want(t, s); got.SHA256 != first.SHA256 {
+				t.Fatal("another one")
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := v.count(); n < 3 || n > 30 {
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
+func TestBackOff(t *testing.T) {
+	now := time.Now()
+	var f failure
+	for _, longest := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, maxBackOff, maxBackOff} {
+		f.add(ErrUnavailable, now)
+		if wait := f.until.Sub(now); wait < longest/2 || wait > longest {
+			t.Errorf("the wait is %s, want %s or half of it", wait, longest)
+		}
+		if f.standing(f.until) != nil || f.standing(f.until.Add(-1)) == nil {
+			t.Error("it stands too long, or not long enough")
+		}
+	}
+	for range 100 {
+		f.add(ErrUnavailable, now)
+	}
+	if wait := f.until.Sub(now); wait < maxBackOff/2 || wait > maxBackOff {
+		t.Errorf("after a hundred the wait is %s", wait)
 	}
 }
 
@@ -602,7 +670,7 @@ func TestNext(t *testing.T) {
 		if tok, err := s.Next(t.Context(), fresh); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%v, %v", tok, err)
 		}
-		if now := time.Now(); now.Before(fresh.UseUntil.Add(-time.Second)) || now.After(fresh.UseUntil.Add(time.Minute)) {
+		if now := time.Now(); now.Before(fresh.UseUntil.Add(-time.Second)) || now.After(fresh.UseUntil.Add(2*time.Second)) {
 			t.Errorf("the end of the token was told at %s", now)
 		}
 		if n := v.count() - began; n < 5 || n > 60 {
