@@ -58,7 +58,7 @@ func (b *balance) UpdateClientConnState(s balancer.ClientConnState) error {
 	}
 	for _, a := range s.ResolverState.Addresses {
 		c := &backend{state: connectivity.Connecting}
-		conn, err := b.cc.NewSubConn([]resolver.Address{a}, balancer.NewSubConnOptions{
+		conn, err := b.cc.NewSubConn([]resolver.Address{a}, balancer.NewSubConnOptions{ //nolint:staticcheck // deprecated for more than one address
 			StateListener: func(s balancer.SubConnState) { b.changed(c, s) },
 		})
 		if err != nil {

@@ -32,7 +32,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer c.Close() //nolint:errcheck // the program ends
+	defer c.Close()
 	source := c.TokenSource("ios-release", client.TokenSourceOptions{})
 	defer source.Close()
 
@@ -42,7 +42,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	fmt.Println(resp.Status)
 }
 

@@ -19,6 +19,7 @@ const (
 	flightTime = 30 * time.Second // the longest that one attempt may take
 	freshEvery = 30 * time.Second // fresh tokens are asked for at most this often
 	againAfter = 10 * time.Second // when the server gave the old token again
+	lookEvery  = 15 * time.Second // Next looks at the clock: timers stand still while a machine sleeps, and tokens do not
 )
 
 // TokenSourceOptions say what a TokenSource asks for. The zero value asks for all that the profile grants.
@@ -235,7 +236,7 @@ func (s *TokenSource) next(after *Token, tried bool) (*Token, time.Duration, err
 	if t != nil && t.use.until.Before(until) {
 		until = t.use.until
 	}
-	return nil, until.Sub(now), nil
+	return nil, min(until.Sub(now), lookEvery), nil
 }
 
 // Close ends what the source does in the background and waits for it. Who waits for a token gets ErrClosed.

@@ -362,7 +362,7 @@ func TestClockOff(t *testing.T) {
 			bubble(t, v, func(t *testing.T, s *TokenSource) {
 				server := func() time.Time { return time.Now().Add(skew) }
 				first := want(t, s)
-				if left := first.Deadline().Sub(time.Now()); left != first.UseUntil.Sub(first.Issued)-backDate {
+				if left := time.Until(first.Deadline()); left != first.UseUntil.Sub(first.Issued)-backDate {
 					t.Errorf("it is thought to live %s", left)
 				}
 				for range 3600 { // an hour
@@ -705,6 +705,22 @@ func TestNext(t *testing.T) {
 		cancel()
 		if _, err := s.Next(ctx, again); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
+
+// TestNextAfterSleep: a machine that slept finds its token old, though hardly any time has gone by for its timers.
+func TestNextAfterSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{}
+		var slept atomic.Int64
+		s := newTokenSource(TokenSourceOptions{Now: func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }}, v.mint)
+		defer s.Close()
+		first := want(t, s)
+		began := time.Now()
+		time.AfterFunc(time.Second, func() { slept.Store(int64(time.Hour)) })
+		if tok, err := s.Next(t.Context(), first); err != nil || tok.SHA256 == first.SHA256 || time.Since(began) > 2*lookEvery {
+			t.Errorf("%v, %v after %s", tok, err, time.Since(began))
 		}
 	})
 }

@@ -18,7 +18,7 @@ func AppleHosts() []string {
 	return []string{"api.appstoreconnect.apple.com", "appstoreconnect.apple.com", "api.enterprise.developer.apple.com"}
 }
 
-// ErrHost: a request was about to go to a host that the Transport's tokens are not for. Nothing was sent.
+// ErrHost says that a request was about to go to a host that the Transport's tokens are not for. Nothing was sent.
 var ErrHost = errors.New("not a host for this token")
 
 // Transport is an http.RoundTripper that gives every request the source's token.

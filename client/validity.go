@@ -45,6 +45,6 @@ func share(d time.Duration) time.Duration {
 		return 0
 	}
 	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(d))
+	_, _ = rand.Read(b[:])                                             // never fails
+	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(d)) //nolint:gosec // less than d
 }

@@ -76,7 +76,7 @@ func ExampleNew() {
 		fmt.Println(err)
 		return
 	}
-	defer c.Close() //nolint:errcheck // the program ends
+	defer c.Close()
 	source := c.TokenSource("ios-release", client.TokenSourceOptions{})
 	defer source.Close()
 
@@ -86,6 +86,6 @@ func ExampleNew() {
 		fmt.Println(err)
 		return
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	fmt.Println(resp.Status)
 }
