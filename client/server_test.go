@@ -9,10 +9,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/proto/auditlog"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/servertest"
 )
@@ -107,6 +109,61 @@ func TestServerAway(t *testing.T) {
 	}
 	if second, err := source.Token(t.Context()); err != nil || second.SHA256 == first.SHA256 {
 		t.Errorf("%v, %v", second, err)
+	}
+}
+
+// TestServerDrains: whatever a restart does to the mints under way, each token that came is on record, and none was asked for twice.
+func TestServerDrains(t *testing.T) {
+	s, _ := servertest.NewMinting(t)
+	var got sync.Map
+	var calls atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		c := s.DialClient(servertest.CallerID)
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				calls.Add(1)
+				tok, err := c.Mint(t.Context(), servertest.Profile, client.MintOptions{Fresh: true})
+				switch {
+				case err == nil:
+					got.Store(tok.SHA256, true)
+				case !errors.Is(err, client.ErrUnavailable):
+					t.Errorf("a call under a restart: %v", err)
+				}
+			}
+		})
+	}
+	for range 4 {
+		time.Sleep(50 * time.Millisecond)
+		s.Clock.Advance(time.Second)
+		s.Restart()
+	}
+	cancel()
+	wg.Wait()
+	on := map[string]bool{}
+	recorded := int64(0)
+	for e, err := range s.Client(servertest.OperatorID).Entries(t.Context(), &signetv1.EntryFilter{Action: "token.mint"}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 1000) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry, err := auditlog.ParseEntry(e.GetLine())
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded++
+		if entry.Token != nil {
+			on[entry.Token.SHA256.String()] = true
+		}
+	}
+	got.Range(func(sum, _ any) bool {
+		if !on[sum.(string)] {
+			t.Errorf("token %s is not on record", sum)
+		}
+		return true
+	})
+	if n := calls.Load(); recorded > n || recorded == 0 {
+		t.Errorf("%d calls made %d entries", n, recorded)
 	}
 }
 

@@ -37,7 +37,7 @@ func made(now time.Time) *Token {
 	issued := now.Truncate(time.Second).Add(-backDate)
 	text := fmt.Sprintf("ey.%d.x", now.UnixNano())
 	return &Token{
-		text: text, SHA256: "sha of " + text, Issued: issued, Expires: issued.Add(ttl),
+		text: &text, SHA256: "sha of " + text, Issued: issued, Expires: issued.Add(ttl),
 		UseUntil: issued.Add(ttl - 30*time.Second), Refresh: issued.Add(ttl / 2),
 	}
 }

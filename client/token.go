@@ -28,7 +28,7 @@ type MintOptions struct {
 // Token is a minted token. It prints itself without its text, in every format; Text and Header give the text. Its times are the
 // server's; Deadline is this machine's. It never changes, so that it may be shared.
 type Token struct {
-	text string
+	text *string // a pointer, for fmt follows none that lies in a field: it calls no method of what somebody's unexported field holds
 	// SHA256 of the text in lower-case hex: the token's name in the audit log.
 	SHA256 string
 	// KeyID is Apple's id of the key that signed it.
@@ -54,10 +54,15 @@ type Token struct {
 func (t Token) Deadline() time.Time { return t.use.until }
 
 // Text is the token itself.
-func (t Token) Text() string { return t.text }
+func (t Token) Text() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
 
 // Header is the HTTP header line in which Apple takes the token.
-func (t Token) Header() string { return "Authorization: Bearer " + t.text }
+func (t Token) Header() string { return "Authorization: Bearer " + t.Text() }
 
 // String names the token without showing it.
 func (t Token) String() string {
@@ -109,7 +114,7 @@ func (c *Client) token(resp *signetv1.MintTokenResponse, receipt bool) (*Token, 
 	}
 	sum := sha256.Sum256([]byte(text))
 	t := &Token{
-		text:     text,
+		text:     &text,
 		SHA256:   hex.EncodeToString(sum[:]),
 		KeyID:    resp.GetKeyId(),
 		Issued:   resp.GetIssueTime().AsTime(),
