@@ -252,7 +252,39 @@ func TestServerStalls(t *testing.T) {
 	}
 }
 
-// TestServerClockOff: the server's clock is days away from this machine's.
+// TestServerReuses: two programs of one caller use one token, and what is fresh for one of them is for both.
+func TestServerReuses(t *testing.T) {
+	s, c := servertest.NewMinting(t)
+	var sources [2]*client.TokenSource
+	var tokens [2]*client.Token
+	for i, c := range []*client.Client{c, s.DialClient(servertest.CallerID)} {
+		sources[i] = c.TokenSource(servertest.Profile, client.TokenSourceOptions{Now: s.Clock.Now})
+		defer sources[i].Close()
+		var err error
+		if tokens[i], err = sources[i].Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.Clock.Advance(time.Minute)
+	}
+	if tokens[0].SHA256 != tokens[1].SHA256 || tokens[0].Reused || !tokens[1].Reused {
+		t.Fatalf("%v, %v", tokens[0], tokens[1])
+	}
+	for _, tok := range tokens {
+		if d := tok.Deadline().Sub(tok.UseUntil); d.Abs() > time.Second {
+			t.Errorf("with clocks that agree the deadline is %s off", d)
+		}
+	}
+	fresh, err := sources[0].Fresh(t.Context(), tokens[0])
+	if err != nil || fresh.Reused || fresh.SHA256 == tokens[0].SHA256 {
+		t.Fatalf("%v, %v", fresh, err)
+	}
+	s.Clock.Advance(8 * time.Minute) // the first one is over
+	if again, err := sources[1].Token(t.Context()); err != nil || again.SHA256 == tokens[1].SHA256 {
+		t.Errorf("%v, %v", again, err)
+	}
+}
+
+// TestServerClockOff: the server's clock is far from this machine's.
 func TestServerClockOff(t *testing.T) {
 	for _, off := range []time.Duration{-90 * time.Minute, 90 * time.Minute} {
 		t.Run(off.String(), func(t *testing.T) {

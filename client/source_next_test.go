@@ -122,13 +122,8 @@ func TestFreshFails(t *testing.T) {
 			t.Errorf("the old one is given out after a refusal: %v", err)
 		}
 	})
-	same := made(time.Now())
 	synctest.Test(t, func(t *testing.T) {
-		s := newTokenSource(TokenSourceOptions{}, func(context.Context, bool) (*Token, error) {
-			tok := made(started(t, nil))
-			tok.SHA256 = same.SHA256
-			return tok, nil
-		})
+		s := newTokenSource(TokenSourceOptions{}, func(context.Context, bool) (*Token, error) { return made(bubbleStart), nil })
 		defer s.Close()
 		if _, err := s.Fresh(t.Context(), want(t, s)); !errors.Is(err, ErrNoNewer) {
 			t.Errorf("the same again: %v", err)

@@ -137,7 +137,7 @@ func TestOwnWait(t *testing.T) {
 			if _, err := s.Token(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the impatient: %v", err)
 			}
-			if waited := time.Since(started(t, s)); waited > 2*time.Second {
+			if waited := time.Since(bubbleStart); waited > 2*time.Second {
 				t.Errorf("the impatient waited %s", waited)
 			}
 		})

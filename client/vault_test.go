@@ -105,8 +105,5 @@ func want(t *testing.T, s *TokenSource) *Token {
 
 func unavailable(t *testing.T) error { return fromGRPC(refusal(t, codes.Unavailable, "LOG_FULL")) }
 
-// started is when a bubble's clock began.
-func started(t *testing.T, _ *TokenSource) time.Time {
-	t.Helper()
-	return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-}
+// bubbleStart is when every bubble's clock begins.
+var bubbleStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
