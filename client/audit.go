@@ -120,8 +120,20 @@ func (c *Client) Prove(ctx context.Context, e *signetv1.StoredEntry) (*auditlog.
 	return r, resp.GetProof(), err
 }
 
-// receipt verifies a proof and that it is about this entry.
+// receipt verifies a proof and that it is about this entry, at this place.
 func (ks logKeys) receipt(proof []byte, origin string, index int64, line []byte) (*auditlog.Receipt, error) {
+	r, err := ks.proved(proof, line)
+	if err != nil {
+		return nil, err
+	}
+	if r.Checkpoint.Origin.String() != origin || r.Index != index {
+		return nil, fmt.Errorf("%w: the proof is of another place in the log", ErrUnverified)
+	}
+	return r, nil
+}
+
+// proved verifies a proof and that it is about these bytes.
+func (ks logKeys) proved(proof, line []byte) (*auditlog.Receipt, error) {
 	p, err := auditlog.ParseProof(proof)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the proof: %w", ErrUnverified, err)
@@ -134,7 +146,7 @@ func (ks logKeys) receipt(proof []byte, origin string, index int64, line []byte)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the proof: %w", ErrUnverified, err)
 	}
-	if r.Checkpoint.Origin.String() != origin || r.Index != index || r.Leaf != auditlog.LeafHash(line) {
+	if r.Leaf != auditlog.LeafHash(line) {
 		return nil, fmt.Errorf("%w: the proof is of another entry", ErrUnverified)
 	}
 	return r, nil

@@ -5,9 +5,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
@@ -36,9 +39,16 @@ type Client struct {
 	close func() error
 }
 
-// serviceConfig gives every call a deadline unless the caller's is shorter, and lets reads be tried again. Nothing that changes
-// something is in the second list: a mint tried twice is two tokens.
-const serviceConfig = `{"methodConfig": [
+// serviceConfig says how calls are made: to whom (balance.go, by what the servers say of themselves), with a deadline unless the
+// caller's is shorter, and which are tried again. Those that only read are, when the server is unavailable. What changes something is
+// not, and MintToken is of these: UNAVAILABLE may come from a server that has minted, recorded and counted the token and then lost the
+// connection, and a second attempt would be a second token. A watch goes on until it is ended. grpc itself sends a call again only where the server provably did not see
+// it: when it could not be written to a connection, or the server refused the stream or was going away before it. Who wants a token in
+// spite of a server that comes and goes uses a TokenSource.
+const serviceConfig = `{
+"loadBalancingConfig": [{"` + balancing + `": {}}],
+"healthCheckConfig": {"serviceName": "signet.v1.TokenService"},
+"methodConfig": [
  {"name": [{}], "timeout": "30s"},
  {"name": [
    {"service": "signet.v1.TokenService", "method": "ListProfiles"},
@@ -50,8 +60,18 @@ const serviceConfig = `{"methodConfig": [
    {"service": "signet.v1.AuditService"},
    {"service": "signet.v1.SystemService", "method": "GetStatus"}],
   "timeout": "30s",
-  "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}
+  "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}},
+ {"name": [{"service": "signet.v1.AuditService", "method": "WatchEntries"}]}
 ]}`
+
+// alive finds out that a server is gone without a word within a minute of quiet; servers allow a ping every ten seconds.
+var alive = keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}
+
+// backOff is for connections that fail: a restart takes a second, and a vault is not reached by thousands at once.
+var backOff = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 15 * time.Second},
+	MinConnectTimeout: 10 * time.Second,
+}
 
 // maxMessage is the largest answer taken: a page of 5000 audit entries fits with room.
 const maxMessage = 32 << 20
@@ -65,6 +85,20 @@ func Dial(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn, err := connection(cfg, credentials.NewTLS(tc))
+	if err != nil {
+		return nil, err
+	}
+	c, err := New(conn, cfg.Logs...)
+	if err != nil {
+		return nil, err
+	}
+	c.close = conn.Close
+	return c, nil
+}
+
+// connection is to all addresses of cfg at once. Each is verified by its own host unless cfg names another.
+func connection(cfg Config, security credentials.TransportCredentials) (*grpc.ClientConn, error) {
 	var state resolver.State
 	for _, a := range cfg.Addresses {
 		host, _, err := net.SplitHostPort(a)
@@ -78,20 +112,17 @@ func Dial(cfg Config) (*Client, error) {
 	r.InitialState(state)
 	conn, err := grpc.NewClient(scheme+":///vault",
 		grpc.WithResolvers(r),
-		grpc.WithTransportCredentials(credentials.NewTLS(tc)),
+		grpc.WithTransportCredentials(security),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDisableServiceConfig(),
+		grpc.WithKeepaliveParams(alive),
+		grpc.WithConnectParams(backOff),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection: %w", err)
 	}
-	c, err := New(conn, cfg.Logs...)
-	if err != nil {
-		return nil, err
-	}
-	c.close = conn.Close
-	return c, nil
+	return conn, nil
 }
 
 // New makes a client over a connection that the caller made and closes; for tests and for callers with a transport of their own.

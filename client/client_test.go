@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -294,6 +295,57 @@ func TestOnlyReadsAreRetried(t *testing.T) {
 	}
 }
 
+// asked keeps what it is asked, and answers nothing.
+type asked struct {
+	grpc.ClientConnInterface
+	request any
+}
+
+func (a *asked) Invoke(_ context.Context, _ string, request, _ any, _ ...grpc.CallOption) error {
+	a.request = request
+	return nil
+}
+
+func TestMintAsks(t *testing.T) {
+	a := &asked{}
+	c, err := New(a, LogKey{Origin: "vault/node-1/a", Key: vkey(t, "vault/node-1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scope := []string{"GET /v1/apps/1"}
+	for _, tt := range []struct {
+		o    MintOptions
+		want *signetv1.MintTokenRequest
+	}{
+		{MintOptions{}, &signetv1.MintTokenRequest{Profile: "p"}},
+		{MintOptions{TTL: time.Minute, Scope: scope, Receipt: true, Fresh: true}, &signetv1.MintTokenRequest{
+			Profile: "p", Ttl: durationpb.New(time.Minute), Receipt: true, Fresh: true,
+			Parameters: &signetv1.MintTokenRequest_Scope{Scope: &signetv1.ScopeParameters{Entries: scope}},
+		}},
+	} {
+		_, _ = c.Mint(t.Context(), "p", tt.o)
+		if diff := cmp.Diff(tt.want, a.request, protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for keep, fresh := range map[bool]bool{true: false, false: true} {
+		o := TokenSourceOptions{}
+		if keep {
+			o.Keep = func(*Token) error { return nil }
+		}
+		s := c.TokenSource("p", o)
+		if fresh {
+			_, _ = s.Fresh(t.Context(), nil)
+		} else {
+			_, _ = s.Token(t.Context())
+		}
+		s.Close()
+		if diff := cmp.Diff(&signetv1.MintTokenRequest{Profile: "p", Receipt: keep, Fresh: fresh}, a.request, protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func TestTokenHidesItself(t *testing.T) {
 	const text = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJjYW5hcnkifQ.c2lnbmF0dXJl"
 	c := &Client{}
@@ -310,10 +362,20 @@ func TestTokenHidesItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	holder := struct {
+		value   Token
+		pointer *Token
+		source  *TokenSource
+	}{*tok, tok, &TokenSource{token: tok}}
+	var unfit strings.Builder
+	for _, verb := range []string{"%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&unfit, verb, holder)
+	}
 	for _, s := range []string{
-		fmt.Sprint(tok), fmt.Sprintf("%v %+v %#v %s %q %x %d", tok, tok, tok, tok, tok, tok, tok), fmt.Sprintf("%v %+v", *tok, *tok), log.String(), string(inJSON),
+		unfit.String(), fmt.Sprint(tok), fmt.Sprintf("%v %+v %#v %s %q %x %d", tok, tok, tok, tok, tok, tok, tok), fmt.Sprintf("%v %+v", *tok, *tok),
+		fmt.Sprintf("%v %+v %#v", holder, holder, holder), log.String(), string(inJSON),
 	} {
-		if strings.Contains(s, "eyJ") || strings.Contains(s, "canary") {
+		if strings.Contains(s, "eyJ") || strings.Contains(s, "canary") || strings.Contains(s, fmt.Sprintf("%x", "canary")) {
 			t.Errorf("the token's text is in %q", s)
 		}
 	}

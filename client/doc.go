@@ -5,11 +5,16 @@
 // entries are verified with log keys that the caller's configuration pins (Config.Logs), never with a key that the server sent.
 // A minted token is a secret for as long as it lives; Token prints itself without its text.
 //
+// Who only wants to call Apple makes a TokenSource and puts it under an http.Client with a Transport: both take care of refreshing, of a
+// server that is away, and of Apple's refusing a good token now and then. Libraries that want an oauth2.TokenSource get one from
+// oauth2source. Tests run the real server with server/servertest.
+//
 // Concurrency: everything but Close may be called from many goroutines at once. Calls that only read are retried by themselves when
-// the server is briefly unavailable; calls that change something, minting included, are never retried.
+// the server is briefly unavailable; calls that change something, minting included, are sent again only where no server saw them. A
+// TokenSource asks again after a failure: its caller wants a token, and not to know of each mint.
 //
 // Errors: what the server refuses comes back as *Error, which errors.Is compares with the sentinels of this package.
 //
-// The package keeps no state on disk. The certificate and its key are read again at every handshake, so that they can be renewed
+// The package keeps no state on disk, but for the receipts that KeepReceipts writes. The certificate and its key are read again at every handshake, so that they can be renewed
 // in place under a running program.
 package client

@@ -21,11 +21,14 @@ type MintOptions struct {
 	Scope []string
 	// Receipt asks for proof that the token's audit entry is in the log. Mint verifies it with the pinned log key.
 	Receipt bool
+	// Fresh asks for a token that is signed anew, where the server would give again one that this caller was given before.
+	Fresh bool
 }
 
-// Token is a minted token. It prints itself without its text, in every format; Text and Header give the text.
+// Token is a minted token. It prints itself without its text, in every format; Text and Header give the text. Its times are the
+// server's; Deadline is this machine's. It never changes, so that it may be shared.
 type Token struct {
-	text string
+	text *string // a pointer, for fmt follows none that lies in a field: it calls no method of what somebody's unexported field holds
 	// SHA256 of the text in lower-case hex: the token's name in the audit log.
 	SHA256 string
 	// KeyID is Apple's id of the key that signed it.
@@ -34,17 +37,32 @@ type Token struct {
 	Issued, Expires time.Time
 	// UseUntil is when to stop using it.
 	UseUntil time.Time
+	// Refresh is from when on asking again gives a newer token; zero when the server does not say.
+	Refresh time.Time
+	// Reused says that this caller was given the same token before.
+	Reused bool
 	// Scope are the requests that it is limited to; empty means whatever the key's role allows.
 	Scope []string
 	// Receipt is the verified receipt; nil unless asked for.
 	Receipt *signetv1.Receipt
+
+	use validity
 }
 
+// Deadline is UseUntil by the clock of this machine, whatever that shows: the time at which the token was asked for, and what was left
+// of its life then. It is zero for a token that did not come from a server.
+func (t Token) Deadline() time.Time { return t.use.until }
+
 // Text is the token itself.
-func (t Token) Text() string { return t.text }
+func (t Token) Text() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
 
 // Header is the HTTP header line in which Apple takes the token.
-func (t Token) Header() string { return "Authorization: Bearer " + t.text }
+func (t Token) Header() string { return "Authorization: Bearer " + t.Text() }
 
 // String names the token without showing it.
 func (t Token) String() string {
@@ -70,18 +88,23 @@ func (c *Client) Mint(ctx context.Context, profile string, o MintOptions) (*Toke
 	if o.Receipt && len(c.logs.verifiers) == 0 {
 		return nil, fmt.Errorf("%w to verify a receipt with; nothing was minted", ErrNoLogKey)
 	}
-	req := &signetv1.MintTokenRequest{Profile: profile, Receipt: o.Receipt}
+	req := &signetv1.MintTokenRequest{Profile: profile, Receipt: o.Receipt, Fresh: o.Fresh}
 	if o.TTL != 0 {
 		req.Ttl = durationpb.New(o.TTL)
 	}
 	if len(o.Scope) > 0 {
 		req.Parameters = &signetv1.MintTokenRequest_Scope{Scope: &signetv1.ScopeParameters{Entries: o.Scope}}
 	}
+	asked := time.Now()
 	resp, err := c.MintToken(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	return c.token(resp, o.Receipt)
+	t, err := c.token(resp, o.Receipt)
+	if t != nil {
+		t.use = validityOf(t, asked, 0)
+	}
+	return t, err
 }
 
 func (c *Client) token(resp *signetv1.MintTokenResponse, receipt bool) (*Token, error) {
@@ -91,13 +114,17 @@ func (c *Client) token(resp *signetv1.MintTokenResponse, receipt bool) (*Token, 
 	}
 	sum := sha256.Sum256([]byte(text))
 	t := &Token{
-		text:     text,
+		text:     &text,
 		SHA256:   hex.EncodeToString(sum[:]),
 		KeyID:    resp.GetKeyId(),
 		Issued:   resp.GetIssueTime().AsTime(),
 		Expires:  resp.GetExpireTime().AsTime(),
 		UseUntil: resp.GetUseUntil().AsTime(),
+		Reused:   resp.GetReused(),
 		Scope:    resp.GetScope(),
+	}
+	if refresh := resp.GetRefreshTime(); refresh != nil {
+		t.Refresh = refresh.AsTime()
 	}
 	if !receipt {
 		return t, nil

@@ -1,10 +1,16 @@
 // Package servertest runs the real server in-process, for tests of ours and of those who call us: real TLS 1.3 over
 // loopback, real certificates of the vault's own CA, the real core and log, a store in memory and a clock that stands
-// still until it is told to move.
+// still until it is told to move. Who only wants tokens needs one line:
 //
-//	s := servertest.New(t, servertest.Options{Policy: doc})
-//	key := s.ImportKey("asc-release", "app-store-connect")
-//	conn := s.Conn("spiffe://signet.test/ci/1")
+//	s, c := servertest.NewMinting(t)
+//	token, err := c.Mint(t.Context(), servertest.Profile, client.MintOptions{})
+//
+// and who has a policy and callers of their own a few:
+//
+//	s := servertest.New(t, servertest.Options{Keys: map[string]string{"asc": "app-store-connect"}, Policy: doc})
+//	c := s.Client("spiffe://signet.test/ci/1")
+//
+// For what reads a client.yaml, the signet command and client.Dial, WriteConfig and ClientConfig put one on disk.
 //
 // A failure of the harness itself ends the test. The methods of a Server are for the test's own goroutine, but the
 // connections that it hands out, the Clock and Advance are for any.
@@ -18,9 +24,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,8 +52,10 @@ const (
 
 // Options change what New starts; the zero value is fine.
 type Options struct {
-	// Policy is a YAML document that is applied at the start; none when empty. Keys that its profiles name must be
-	// there already, so a document with profiles is for ApplyPolicy after ImportKey.
+	// Keys are made and imported at the start: kinds, such as "app-store-connect", by name. ImportKey gives a key to who
+	// needs it.
+	Keys map[string]string
+	// Policy is a YAML document that is applied at the start, after the keys are there; none when empty.
 	Policy string
 	// Backend is an empty one; in memory when nil. It stays open over a Restart; closing it is the test's.
 	Backend store.Backend
@@ -84,6 +94,9 @@ func New(t testing.TB, options ...Options) *Server {
 		}
 		s.Stop()
 	})
+	for _, name := range slices.Sorted(maps.Keys(s.options.Keys)) {
+		s.ImportKey(name, s.options.Keys[name])
+	}
 	if s.options.Policy != "" {
 		s.ApplyPolicy(s.options.Policy)
 	}
@@ -199,8 +212,7 @@ func (s *Server) Operator() *grpc.ClientConn {
 	if conn, ok := s.conns[OperatorID]; ok {
 		return conn
 	}
-	certificate, err := tls.X509KeyPair(s.made.OperatorCertificate, s.made.OperatorKey)
-	s.check("reading the operator's certificate", err)
+	certificate := s.operator()
 	s.conns[OperatorID] = s.Dial(&certificate)
 	return s.conns[OperatorID]
 }

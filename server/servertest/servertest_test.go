@@ -1,13 +1,16 @@
 package servertest_test
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/p8signet/signet/client"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/servertest"
 )
 
@@ -73,5 +76,31 @@ func TestTwo(t *testing.T) {
 		if _, err := c.Checkpoint(t.Context(), ""); (err == nil) != (s == a) || err != nil && !errors.Is(err, client.ErrUnauthenticated) {
 			t.Errorf("a certificate at %s server: %v", who, err)
 		}
+	}
+}
+
+// TestMinting is the one line, and what a program needs on disk.
+func TestMinting(t *testing.T) {
+	s, c := servertest.NewMinting(t)
+	token, err := c.Mint(t.Context(), servertest.Profile, client.MintOptions{Receipt: true})
+	if err != nil || token.Receipt == nil {
+		t.Fatalf("%v, %v", token, err)
+	}
+	other := s.DialClient("spiffe://signet.test/ci/2")
+	if _, err := other.Mint(t.Context(), servertest.Profile, client.MintOptions{}); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("another caller: %v, want ErrDenied", err)
+	}
+	operator := s.DialClient(servertest.OperatorID)
+	if _, err := operator.GetStatus(t.Context(), &signetv1.GetStatusRequest{}); err != nil {
+		t.Errorf("the operator: %v", err)
+	}
+	dir := t.TempDir()
+	first, err := os.ReadFile(s.WriteConfig(dir, servertest.CallerID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.ReadFile(s.WriteConfig(dir, servertest.CallerID))
+	if err != nil || !bytes.Equal(first, again) {
+		t.Errorf("written again it is\n%s\nand was\n%s", again, first)
 	}
 }

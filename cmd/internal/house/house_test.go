@@ -41,7 +41,8 @@ var mayImport = map[string][]string{
 	"store/audit":     {"proto/auditlog"},
 	"store/storetest": {"store", "store/envelope", "store/audit"},
 
-	"client": {"proto/signet/v1", "proto/auditlog", "proto/sealed"},
+	"client":              {"proto/signet/v1", "proto/auditlog", "proto/sealed"},
+	"client/oauth2source": {"client"},
 
 	"cmd/signet":         {"client", "server/policy", "server/apple", "proto/...", "cmd/internal/cli"},
 	"cmd/signetd":        {"cmd/internal/daemon", "cmd/internal/cli"},
