@@ -42,7 +42,9 @@ type TokenSourceOptions struct {
 // the key is off, the caller's certificate is not good any more) it is given out no longer, and the refusal is what callers get. They
 // get every failure without a call for a while, which doubles from half a second to fifteen; the server may ask for more.
 //
-// Lifetimes do not depend on what this machine's clock shows; validityOf says how.
+// Lifetimes do not depend on what this machine's clock shows: a token lives here for as long as it had left, by the server's clock, when
+// it was asked for. Only where the very first token is one that was given before, and this clock is off by less than half a life, may
+// one be used beyond its end by as much as the clock is behind.
 //
 // All methods may be called from many goroutines at once. A source keeps nothing on disk.
 type TokenSource struct {
