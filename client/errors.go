@@ -69,6 +69,7 @@ var byReason = map[string]error{
 	"NOT_FOUND":          ErrNotFound,
 	"ALREADY_EXISTS":     ErrExists,
 	"KEY_KNOWN":          ErrExists,
+	"NO_DUPLICATE":       ErrConflict,
 	"ETAG_MISMATCH":      ErrConflict,
 	"KEY_DISABLED":       ErrKeyDisabled,
 	"KEY_REVOKED":        ErrKeyRevoked,

@@ -36,7 +36,13 @@ func (k *keyService) ImportKey(ctx context.Context, req *signetv1.ImportKeyReque
 	if err != nil {
 		return nil, err
 	}
-	done, err := k.core.Import(ctx, who, authority.ImportRequest{Request: request, Name: name, Sealed: req.GetSealed(), Facts: facts})
+	ask := authority.ImportRequest{Request: request, Name: name, Sealed: req.GetSealed(), Facts: facts}
+	if twin := req.GetAllowDuplicate(); twin != "" {
+		if ask.Twin, err = policy.ParseKeyName(twin); err != nil {
+			return nil, malformed("allow_duplicate", "%v", err)
+		}
+	}
+	done, err := k.core.Import(ctx, who, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +120,11 @@ func (k *keyService) RevokeKey(ctx context.Context, req *signetv1.RevokeKeyReque
 	if err != nil {
 		return nil, err
 	}
-	key, exposure, err := k.core.Revoke(ctx, who, ask)
+	done, err := k.core.Revoke(ctx, who, ask)
 	if err != nil {
 		return nil, err
 	}
-	return &signetv1.RevokeKeyResponse{Key: wireKey(key), Exposure: wireExposure(exposure)}, nil
+	return &signetv1.RevokeKeyResponse{Key: wireKey(done.Key), Exposure: wireExposure(done.Exposure), Warnings: done.Warnings}, nil
 }
 
 // changeKey asks the core for something that is done to one key and answers it.
@@ -178,6 +184,10 @@ func wireKey(key authority.Key) *signetv1.Key {
 			Fingerprint: v.Fingerprint,
 			CreateTime:  when(v.Created),
 			RevokeTime:  when(v.Revoked),
+			HiddenTwins: number(key.Twins[v.Number].Hidden),
+		}
+		for _, t := range key.Twins[v.Number].Named {
+			wire.Versions[i].Twins = append(wire.Versions[i].Twins, &signetv1.Twin{Name: t.Name, Version: number(t.Version), State: versionStates[t.State]})
 		}
 	}
 	return wire

@@ -48,9 +48,16 @@ type recipientState struct {
 
 var emptyShard = &shard{}
 
-// fingerprints finds a version by its fingerprint. It is spread like the
-// shards, so that a commit copies little.
-type fingerprints [shards]map[string]versionRef
+// fingerprints finds the versions that have a fingerprint: nearly always one,
+// more where a key was let in under several names. It is spread like the shards,
+// so that a commit copies little.
+type fingerprints [shards]map[place]versionRef
+
+// place is the nth version, from 0, that has a fingerprint, in no order.
+type place struct {
+	fingerprint string
+	nth         int
+}
 
 type versionRef struct {
 	key    string
@@ -62,18 +69,23 @@ type versionRef struct {
 func (f *fingerprints) add(k *Key, shared *fingerprints) {
 	for _, v := range k.Versions {
 		i := shardOf(v.Fingerprint)
-		want := versionRef{k.Name, v.Number}
-		if f[i][v.Fingerprint] == want {
+		at, want := place{v.Fingerprint, 0}, versionRef{k.Name, v.Number}
+		had, ok := f[i][at]
+		for ok && had != want {
+			at.nth++
+			had, ok = f[i][at]
+		}
+		if ok {
 			continue
 		}
 		switch {
 		case f[i] == nil:
-			f[i] = map[string]versionRef{}
+			f[i] = map[place]versionRef{}
 		case shared != nil && len(f[i]) == len(shared[i]):
 			// Entries are only ever added, so equal lengths are the same map.
 			f[i] = maps.Clone(f[i])
 		}
-		f[i][v.Fingerprint] = want
+		f[i][at] = want
 	}
 }
 
@@ -220,19 +232,30 @@ func (s *Snapshot) ClosedLogs(node string) []LogHead {
 // there was none.
 func (s *Snapshot) LastCommit(node string) string { return s.root.Nodes[node].Commit }
 
-// FindFingerprint finds the version with that fingerprint, of whatever key and in
-// whatever state. What does not open is not found.
-func (s *Snapshot) FindFingerprint(fp string) (string, KeyVersion, bool) {
-	at, ok := s.fingerprints[shardOf(fp)][fp]
-	if !ok {
-		return "", KeyVersion{}, false
+// Found is a version and the name of its key.
+type Found struct {
+	Key string
+	KeyVersion
+}
+
+// FindFingerprint finds the versions with that fingerprint, of whatever keys and
+// in whatever state, by the key's name: none, one, or the several names under
+// which AddTwin let one key in. What does not open is not found.
+func (s *Snapshot) FindFingerprint(fp string) []Found {
+	var all []Found
+	index := s.fingerprints[shardOf(fp)]
+	for n := 0; ; n++ {
+		at, ok := index[place{fp, n}]
+		if !ok {
+			break
+		}
+		k, _ := s.Key(at.key)
+		if v, ok := k.Version(at.number); ok {
+			all = append(all, Found{at.key, v})
+		}
 	}
-	k, ok := s.Key(at.key)
-	if !ok {
-		return "", KeyVersion{}, false
-	}
-	v, ok := k.Version(at.number)
-	return at.key, v, ok
+	slices.SortFunc(all, func(a, b Found) int { return strings.Compare(a.Key, b.Key) })
+	return all
 }
 
 // Recipients lists the import recipients that open, those past their expiry too,

@@ -357,12 +357,12 @@ func TestFindFingerprint(t *testing.T) {
 	update(t, s, "team/3", revoke(0))
 	for _, s := range []*store.Store{s, openVault(t, cfg)} {
 		for fp, name := range want {
-			got, v, ok := s.Snapshot().FindFingerprint(fp)
-			if !ok || got != name || v.Fingerprint != fp || v.State.Over() != (name == "team/3") {
-				t.Errorf("FindFingerprint = %q, %+v, %v, want %q", got, v, ok, name)
+			got := s.Snapshot().FindFingerprint(fp)
+			if len(got) != 1 || got[0].Key != name || got[0].Fingerprint != fp || got[0].State.Over() != (name == "team/3") {
+				t.Errorf("FindFingerprint = %+v, want %q", got, name)
 			}
 		}
-		if _, _, ok := s.Snapshot().FindFingerprint("sha256:00"); ok {
+		if got := s.Snapshot().FindFingerprint("sha256:00"); len(got) != 0 {
 			t.Error("what is not there is found")
 		}
 	}
@@ -375,6 +375,76 @@ func TestFindFingerprint(t *testing.T) {
 	})
 	_, err := s.Begin().AddVersion("team/2", v, der)
 	wantError(t, err, store.ErrInvalid)
+}
+
+// TestTwins lets one key in under several names: only by naming one that has it, and never once a name had it revoked.
+// Every name is found, in the snapshot that a commit makes, in one that is caught up with, and in one that is read anew.
+func TestTwins(t *testing.T) {
+	s, _, cfg := newVault(t, func(tx *store.Tx) error {
+		for _, name := range []string{"a", "b", "c", "other"} {
+			addKey(t, tx, name)
+		}
+		return nil
+	})
+	behind := openVault(t, cfg)
+	der, v := newKey(t)
+	commit(t, s, func(tx *store.Tx) {
+		if _, err := tx.AddVersion("b", v, der); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.AddTwin("c", v, der, "b"); err != nil { // in the same change
+			t.Fatal(err)
+		}
+	})
+	refused := func(name, of string) {
+		t.Helper()
+		_, err := s.Begin().AddTwin(name, v, der, of)
+		wantError(t, err, store.ErrInvalid)
+	}
+	refused("a", "other") // does not have it
+	refused("a", "nosuch")
+	refused("b", "c") // has it itself
+	refused("b", "b")
+	fresh, w := newKey(t)
+	_, err := s.Begin().AddTwin("a", w, fresh, "b") // is no twin
+	wantError(t, err, store.ErrInvalid)
+	commit(t, s, func(tx *store.Tx) {
+		if _, err := tx.AddTwin("a", v, der, "c"); err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	check := func(s *store.Store, states ...store.State) {
+		t.Helper()
+		found := s.Snapshot().FindFingerprint(v.Fingerprint)
+		if len(found) != 3 {
+			t.Fatalf("FindFingerprint = %+v", found)
+		}
+		for i, name := range []string{"a", "b", "c"} {
+			if found[i].Key != name || found[i].State != states[i] {
+				t.Errorf("FindFingerprint[%d] = %s, %s", i, found[i].Key, found[i].State)
+			}
+			if _, err := s.Signer(t.Context(), nil, name, found[i].Number); (err == nil) == found[i].State.Over() {
+				t.Errorf("Signer of %s: %v", name, err)
+			}
+		}
+	}
+	caughtUp := func() *store.Store {
+		if _, err := behind.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return behind
+	}
+	for _, s := range []*store.Store{s, caughtUp(), openVault(t, cfg)} {
+		check(s, store.StatePending, store.StatePending, store.StatePending)
+	}
+	// Revoking one name ends that name, and lets nobody else in.
+	update(t, s, "b", revoke(2))
+	for _, s := range []*store.Store{s, caughtUp(), openVault(t, cfg)} {
+		check(s, store.StatePending, store.StateRevoked, store.StatePending)
+	}
+	refused("other", "a")
+	storetest.CheckInvariants(t, cfg)
 }
 
 func TestKeysSorted(t *testing.T) {

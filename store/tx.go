@@ -146,6 +146,17 @@ func (t *Tx) putKey(k Key) error {
 // be new in the vault; pkcs8 stays the caller's to wipe. Number and state of v
 // are given here (see Key.AddVersion).
 func (t *Tx) AddVersion(name string, v KeyVersion, pkcs8 []byte) (Key, error) {
+	return t.addVersion(name, v, pkcs8, "")
+}
+
+// AddTwin is AddVersion for a key that the vault has under another name already:
+// of, which must have it, as must no name in a state that is over. What was
+// revoked under one name does not come back under another.
+func (t *Tx) AddTwin(name string, v KeyVersion, pkcs8 []byte, of string) (Key, error) {
+	return t.addVersion(name, v, pkcs8, of)
+}
+
+func (t *Tx) addVersion(name string, v KeyVersion, pkcs8 []byte, twin string) (Key, error) {
 	if err := t.base.Damaged(name); err != nil {
 		return Key{}, fmt.Errorf("adding a version: %w", err)
 	}
@@ -165,12 +176,8 @@ func (t *Tx) AddVersion(name string, v KeyVersion, pkcs8 []byte) (Key, error) {
 	if s.fingerprint != v.Fingerprint {
 		return Key{}, fmt.Errorf("adding a version to key %s: the key does not have the fingerprint it is said to have: %w", name, ErrInvalid)
 	}
-	at, here := t.added[v.Fingerprint]
-	if other, known, ok := t.base.FindFingerprint(v.Fingerprint); ok {
-		at, here = versionRef{other, known.Number}, true
-	}
-	if here {
-		return Key{}, fmt.Errorf("adding a version to key %s: it is here already as version %d of %s: %w", name, at.number, at.key, ErrInvalid)
+	if err := t.checkNew(v.Fingerprint, twin); err != nil {
+		return Key{}, fmt.Errorf("adding a version to key %s: %w", name, err)
 	}
 	k = k.AddVersion(v)
 	if err := k.check(); err != nil {
@@ -186,6 +193,27 @@ func (t *Tx) AddVersion(name string, v KeyVersion, pkcs8 []byte) (Key, error) {
 	}
 	t.added[v.Fingerprint] = versionRef{name, len(k.Versions)}
 	return *t.keys[name], nil
+}
+
+// checkNew refuses a fingerprint that the vault has, unless twin has it and
+// nobody had it revoked; and a twin that does not have it.
+func (t *Tx) checkNew(fingerprint, twin string) error {
+	found := t.base.FindFingerprint(fingerprint)
+	if at, ok := t.added[fingerprint]; ok {
+		k := t.keys[at.key]
+		found = append(found, Found{at.key, k.Versions[at.number-1]})
+	}
+	of := false
+	for _, f := range found {
+		if twin == "" || f.State.Over() {
+			return fmt.Errorf("it is here already as version %d of %s: %w", f.Number, f.Key, ErrInvalid)
+		}
+		of = of || f.Key == twin
+	}
+	if twin != "" && !of {
+		return fmt.Errorf("%s does not have that key: %w", twin, ErrInvalid)
+	}
+	return nil
 }
 
 // PutPolicy adds the next revision of the policy and returns it with its number.

@@ -336,7 +336,11 @@ type KeyVersion struct {
 	// When it was imported.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it was revoked.
-	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// The other names under which the vault has the same key, as far as the caller may read them.
+	Twins []*Twin `protobuf:"bytes,7,rep,name=twins,proto3" json:"twins,omitempty"`
+	// How many more there are that the caller may not read, not counting those where it is revoked.
+	HiddenTwins   int32 `protobuf:"varint,8,opt,name=hidden_twins,json=hiddenTwins,proto3" json:"hidden_twins,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,6 +417,84 @@ func (x *KeyVersion) GetRevokeTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *KeyVersion) GetTwins() []*Twin {
+	if x != nil {
+		return x.Twins
+	}
+	return nil
+}
+
+func (x *KeyVersion) GetHiddenTwins() int32 {
+	if x != nil {
+		return x.HiddenTwins
+	}
+	return 0
+}
+
+// Twin is another name under which the vault has the same key. It mints or is revoked by itself.
+type Twin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The other key's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version of it.
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The state of that version.
+	State         VersionState `protobuf:"varint,3,opt,name=state,proto3,enum=signet.v1.VersionState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Twin) Reset() {
+	*x = Twin{}
+	mi := &file_signet_v1_key_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Twin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Twin) ProtoMessage() {}
+
+func (x *Twin) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_key_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Twin.ProtoReflect.Descriptor instead.
+func (*Twin) Descriptor() ([]byte, []int) {
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Twin) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Twin) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Twin) GetState() VersionState {
+	if x != nil {
+		return x.State
+	}
+	return VersionState_VERSION_STATE_UNSPECIFIED
+}
+
 // GetRecipientRequest asks for the current recipient.
 type GetRecipientRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -422,7 +504,7 @@ type GetRecipientRequest struct {
 
 func (x *GetRecipientRequest) Reset() {
 	*x = GetRecipientRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[3]
+	mi := &file_signet_v1_key_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +516,7 @@ func (x *GetRecipientRequest) String() string {
 func (*GetRecipientRequest) ProtoMessage() {}
 
 func (x *GetRecipientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[3]
+	mi := &file_signet_v1_key_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +529,7 @@ func (x *GetRecipientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecipientRequest.ProtoReflect.Descriptor instead.
 func (*GetRecipientRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{3}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{4}
 }
 
 // Recipient is a public key to which imports are sealed, signed by the vault's log key.
@@ -465,7 +547,7 @@ type Recipient struct {
 
 func (x *Recipient) Reset() {
 	*x = Recipient{}
-	mi := &file_signet_v1_key_proto_msgTypes[4]
+	mi := &file_signet_v1_key_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -477,7 +559,7 @@ func (x *Recipient) String() string {
 func (*Recipient) ProtoMessage() {}
 
 func (x *Recipient) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[4]
+	mi := &file_signet_v1_key_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -490,7 +572,7 @@ func (x *Recipient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipient.ProtoReflect.Descriptor instead.
 func (*Recipient) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{4}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Recipient) GetNote() []byte {
@@ -522,14 +604,17 @@ type ImportKeyRequest struct {
 	// The sealed key, as `signet key seal` writes it.
 	Sealed []byte `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	// Facts that the sealed file lacks. A fact that differs from a sealed one is refused.
-	Facts         *KeyFacts `protobuf:"bytes,3,opt,name=facts,proto3" json:"facts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Facts *KeyFacts `protobuf:"bytes,3,opt,name=facts,proto3" json:"facts,omitempty"`
+	// The name of a key that is this very key: the caller knows that the vault has it there, and wants it under two names.
+	// It must be one that the caller may read, and no name may have had the key revoked.
+	AllowDuplicate string `protobuf:"bytes,4,opt,name=allow_duplicate,json=allowDuplicate,proto3" json:"allow_duplicate,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ImportKeyRequest) Reset() {
 	*x = ImportKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[5]
+	mi := &file_signet_v1_key_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +626,7 @@ func (x *ImportKeyRequest) String() string {
 func (*ImportKeyRequest) ProtoMessage() {}
 
 func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[5]
+	mi := &file_signet_v1_key_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +639,7 @@ func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyRequest.ProtoReflect.Descriptor instead.
 func (*ImportKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{5}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ImportKeyRequest) GetName() string {
@@ -578,6 +663,13 @@ func (x *ImportKeyRequest) GetFacts() *KeyFacts {
 	return nil
 }
 
+func (x *ImportKeyRequest) GetAllowDuplicate() string {
+	if x != nil {
+		return x.AllowDuplicate
+	}
+	return ""
+}
+
 // ImportKeyResponse is the key with its new version.
 type ImportKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -593,7 +685,7 @@ type ImportKeyResponse struct {
 
 func (x *ImportKeyResponse) Reset() {
 	*x = ImportKeyResponse{}
-	mi := &file_signet_v1_key_proto_msgTypes[6]
+	mi := &file_signet_v1_key_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +697,7 @@ func (x *ImportKeyResponse) String() string {
 func (*ImportKeyResponse) ProtoMessage() {}
 
 func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[6]
+	mi := &file_signet_v1_key_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +710,7 @@ func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyResponse.ProtoReflect.Descriptor instead.
 func (*ImportKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{6}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ImportKeyResponse) GetKey() *Key {
@@ -655,7 +747,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[7]
+	mi := &file_signet_v1_key_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +759,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[7]
+	mi := &file_signet_v1_key_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +772,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{7}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListKeysRequest) GetPageSize() int32 {
@@ -710,7 +802,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_signet_v1_key_proto_msgTypes[8]
+	mi := &file_signet_v1_key_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +814,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[8]
+	mi := &file_signet_v1_key_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +827,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{8}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListKeysResponse) GetKeys() []*Key {
@@ -763,7 +855,7 @@ type GetKeyRequest struct {
 
 func (x *GetKeyRequest) Reset() {
 	*x = GetKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[9]
+	mi := &file_signet_v1_key_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +867,7 @@ func (x *GetKeyRequest) String() string {
 func (*GetKeyRequest) ProtoMessage() {}
 
 func (x *GetKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[9]
+	mi := &file_signet_v1_key_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +880,7 @@ func (x *GetKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{9}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetKeyRequest) GetName() string {
@@ -811,7 +903,7 @@ type ActivateVersionRequest struct {
 
 func (x *ActivateVersionRequest) Reset() {
 	*x = ActivateVersionRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[10]
+	mi := &file_signet_v1_key_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +915,7 @@ func (x *ActivateVersionRequest) String() string {
 func (*ActivateVersionRequest) ProtoMessage() {}
 
 func (x *ActivateVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[10]
+	mi := &file_signet_v1_key_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +928,7 @@ func (x *ActivateVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVersionRequest.ProtoReflect.Descriptor instead.
 func (*ActivateVersionRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{10}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ActivateVersionRequest) GetName() string {
@@ -866,7 +958,7 @@ type DisableKeyRequest struct {
 
 func (x *DisableKeyRequest) Reset() {
 	*x = DisableKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[11]
+	mi := &file_signet_v1_key_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +970,7 @@ func (x *DisableKeyRequest) String() string {
 func (*DisableKeyRequest) ProtoMessage() {}
 
 func (x *DisableKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[11]
+	mi := &file_signet_v1_key_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +983,7 @@ func (x *DisableKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableKeyRequest.ProtoReflect.Descriptor instead.
 func (*DisableKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{11}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DisableKeyRequest) GetName() string {
@@ -921,7 +1013,7 @@ type EnableKeyRequest struct {
 
 func (x *EnableKeyRequest) Reset() {
 	*x = EnableKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[12]
+	mi := &file_signet_v1_key_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1025,7 @@ func (x *EnableKeyRequest) String() string {
 func (*EnableKeyRequest) ProtoMessage() {}
 
 func (x *EnableKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[12]
+	mi := &file_signet_v1_key_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1038,7 @@ func (x *EnableKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableKeyRequest.ProtoReflect.Descriptor instead.
 func (*EnableKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{12}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EnableKeyRequest) GetName() string {
@@ -978,7 +1070,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[13]
+	mi := &file_signet_v1_key_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1082,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[13]
+	mi := &file_signet_v1_key_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1095,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{13}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -1033,14 +1125,16 @@ type RevokeKeyResponse struct {
 	// The key.
 	Key *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Tokens of the key that Apple may still accept.
-	Exposure      *Exposure `protobuf:"bytes,2,opt,name=exposure,proto3" json:"exposure,omitempty"`
+	Exposure *Exposure `protobuf:"bytes,2,opt,name=exposure,proto3" json:"exposure,omitempty"`
+	// What was not revoked and could be taken for it: the same key under another name.
+	Warnings      []string `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_signet_v1_key_proto_msgTypes[14]
+	mi := &file_signet_v1_key_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1146,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[14]
+	mi := &file_signet_v1_key_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1159,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{14}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RevokeKeyResponse) GetKey() *Key {
@@ -1082,10 +1176,17 @@ func (x *RevokeKeyResponse) GetExposure() *Exposure {
 	return nil
 }
 
+func (x *RevokeKeyResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 // Exposure says until when, and in whose hands, tokens of a revoked key still live.
 type Exposure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// No token of the key outlives this, whatever the logs say: the longest lifetime that its profiles ever allowed.
+	// No token that was minted under the key's name outlives this, whatever the logs say: the longest lifetime that its profiles ever allowed.
 	UpperBound *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=upper_bound,json=upperBound,proto3" json:"upper_bound,omitempty"`
 	// What each log knows.
 	Logs []*LogExposure `protobuf:"bytes,2,rep,name=logs,proto3" json:"logs,omitempty"`
@@ -1097,7 +1198,7 @@ type Exposure struct {
 
 func (x *Exposure) Reset() {
 	*x = Exposure{}
-	mi := &file_signet_v1_key_proto_msgTypes[15]
+	mi := &file_signet_v1_key_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1210,7 @@ func (x *Exposure) String() string {
 func (*Exposure) ProtoMessage() {}
 
 func (x *Exposure) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[15]
+	mi := &file_signet_v1_key_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1223,7 @@ func (x *Exposure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exposure.ProtoReflect.Descriptor instead.
 func (*Exposure) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{15}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Exposure) GetUpperBound() *timestamppb.Timestamp {
@@ -1165,7 +1266,7 @@ type LogExposure struct {
 
 func (x *LogExposure) Reset() {
 	*x = LogExposure{}
-	mi := &file_signet_v1_key_proto_msgTypes[16]
+	mi := &file_signet_v1_key_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1278,7 @@ func (x *LogExposure) String() string {
 func (*LogExposure) ProtoMessage() {}
 
 func (x *LogExposure) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[16]
+	mi := &file_signet_v1_key_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1291,7 @@ func (x *LogExposure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogExposure.ProtoReflect.Descriptor instead.
 func (*LogExposure) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{16}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LogExposure) GetOrigin() string {
@@ -1245,7 +1346,7 @@ type Holder struct {
 
 func (x *Holder) Reset() {
 	*x = Holder{}
-	mi := &file_signet_v1_key_proto_msgTypes[17]
+	mi := &file_signet_v1_key_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1358,7 @@ func (x *Holder) String() string {
 func (*Holder) ProtoMessage() {}
 
 func (x *Holder) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[17]
+	mi := &file_signet_v1_key_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1371,7 @@ func (x *Holder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holder.ProtoReflect.Descriptor instead.
 func (*Holder) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{17}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Holder) GetKind() string {
@@ -1319,7 +1420,7 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\bversions\x18\x06 \x03(\v2\x15.signet.v1.KeyVersionR\bversions\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
-	"\aproblem\x18\b \x01(\tR\aproblem\"\x86\x02\n" +
+	"\aproblem\x18\b \x01(\tR\aproblem\"\xd0\x02\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12-\n" +
@@ -1329,17 +1430,24 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vrevoke_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"revokeTime\"\x15\n" +
+	"revokeTime\x12%\n" +
+	"\x05twins\x18\a \x03(\v2\x0f.signet.v1.TwinR\x05twins\x12!\n" +
+	"\fhidden_twins\x18\b \x01(\x05R\vhiddenTwins\"c\n" +
+	"\x04Twin\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x12-\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x17.signet.v1.VersionStateR\x05state\"\x15\n" +
 	"\x13GetRecipientRequest\"l\n" +
 	"\tRecipient\x12\x12\n" +
 	"\x04note\x18\x01 \x01(\fR\x04note\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12;\n" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\xb2\x01\n" +
+	"expireTime\"\xe5\x01\n" +
 	"\x10ImportKeyRequest\x12N\n" +
 	"\x04name\x18\x01 \x01(\tB:\xbaH7r5\x10\x01\x18\x80\x012.^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$R\x04name\x12#\n" +
 	"\x06sealed\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\x06sealed\x12)\n" +
-	"\x05facts\x18\x03 \x01(\v2\x13.signet.v1.KeyFactsR\x05facts\"k\n" +
+	"\x05facts\x18\x03 \x01(\v2\x13.signet.v1.KeyFactsR\x05facts\x121\n" +
+	"\x0fallow_duplicate\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eallowDuplicate\"k\n" +
 	"\x11ImportKeyResponse\x12 \n" +
 	"\x03key\x18\x01 \x01(\v2\x0e.signet.v1.KeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x1a\n" +
@@ -1372,10 +1480,11 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12!\n" +
 	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x12\"\n" +
 	"\x06reason\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\bR\x06reason\"f\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\bR\x06reason\"\x82\x01\n" +
 	"\x11RevokeKeyResponse\x12 \n" +
 	"\x03key\x18\x01 \x01(\v2\x0e.signet.v1.KeyR\x03key\x12/\n" +
-	"\bexposure\x18\x02 \x01(\v2\x13.signet.v1.ExposureR\bexposure\"\x9a\x01\n" +
+	"\bexposure\x18\x02 \x01(\v2\x13.signet.v1.ExposureR\bexposure\x12\x1a\n" +
+	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"\x9a\x01\n" +
 	"\bExposure\x12;\n" +
 	"\vupper_bound\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"upperBound\x12*\n" +
@@ -1430,69 +1539,72 @@ func file_signet_v1_key_proto_rawDescGZIP() []byte {
 }
 
 var file_signet_v1_key_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signet_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_signet_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_signet_v1_key_proto_goTypes = []any{
 	(KeyState)(0),                  // 0: signet.v1.KeyState
 	(VersionState)(0),              // 1: signet.v1.VersionState
 	(*KeyFacts)(nil),               // 2: signet.v1.KeyFacts
 	(*Key)(nil),                    // 3: signet.v1.Key
 	(*KeyVersion)(nil),             // 4: signet.v1.KeyVersion
-	(*GetRecipientRequest)(nil),    // 5: signet.v1.GetRecipientRequest
-	(*Recipient)(nil),              // 6: signet.v1.Recipient
-	(*ImportKeyRequest)(nil),       // 7: signet.v1.ImportKeyRequest
-	(*ImportKeyResponse)(nil),      // 8: signet.v1.ImportKeyResponse
-	(*ListKeysRequest)(nil),        // 9: signet.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),       // 10: signet.v1.ListKeysResponse
-	(*GetKeyRequest)(nil),          // 11: signet.v1.GetKeyRequest
-	(*ActivateVersionRequest)(nil), // 12: signet.v1.ActivateVersionRequest
-	(*DisableKeyRequest)(nil),      // 13: signet.v1.DisableKeyRequest
-	(*EnableKeyRequest)(nil),       // 14: signet.v1.EnableKeyRequest
-	(*RevokeKeyRequest)(nil),       // 15: signet.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),      // 16: signet.v1.RevokeKeyResponse
-	(*Exposure)(nil),               // 17: signet.v1.Exposure
-	(*LogExposure)(nil),            // 18: signet.v1.LogExposure
-	(*Holder)(nil),                 // 19: signet.v1.Holder
-	(*timestamppb.Timestamp)(nil),  // 20: google.protobuf.Timestamp
+	(*Twin)(nil),                   // 5: signet.v1.Twin
+	(*GetRecipientRequest)(nil),    // 6: signet.v1.GetRecipientRequest
+	(*Recipient)(nil),              // 7: signet.v1.Recipient
+	(*ImportKeyRequest)(nil),       // 8: signet.v1.ImportKeyRequest
+	(*ImportKeyResponse)(nil),      // 9: signet.v1.ImportKeyResponse
+	(*ListKeysRequest)(nil),        // 10: signet.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),       // 11: signet.v1.ListKeysResponse
+	(*GetKeyRequest)(nil),          // 12: signet.v1.GetKeyRequest
+	(*ActivateVersionRequest)(nil), // 13: signet.v1.ActivateVersionRequest
+	(*DisableKeyRequest)(nil),      // 14: signet.v1.DisableKeyRequest
+	(*EnableKeyRequest)(nil),       // 15: signet.v1.EnableKeyRequest
+	(*RevokeKeyRequest)(nil),       // 16: signet.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),      // 17: signet.v1.RevokeKeyResponse
+	(*Exposure)(nil),               // 18: signet.v1.Exposure
+	(*LogExposure)(nil),            // 19: signet.v1.LogExposure
+	(*Holder)(nil),                 // 20: signet.v1.Holder
+	(*timestamppb.Timestamp)(nil),  // 21: google.protobuf.Timestamp
 }
 var file_signet_v1_key_proto_depIdxs = []int32{
 	0,  // 0: signet.v1.Key.state:type_name -> signet.v1.KeyState
 	4,  // 1: signet.v1.Key.versions:type_name -> signet.v1.KeyVersion
-	20, // 2: signet.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	21, // 2: signet.v1.Key.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 3: signet.v1.KeyVersion.state:type_name -> signet.v1.VersionState
-	20, // 4: signet.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
-	20, // 5: signet.v1.KeyVersion.revoke_time:type_name -> google.protobuf.Timestamp
-	20, // 6: signet.v1.Recipient.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 7: signet.v1.ImportKeyRequest.facts:type_name -> signet.v1.KeyFacts
-	3,  // 8: signet.v1.ImportKeyResponse.key:type_name -> signet.v1.Key
-	3,  // 9: signet.v1.ListKeysResponse.keys:type_name -> signet.v1.Key
-	3,  // 10: signet.v1.RevokeKeyResponse.key:type_name -> signet.v1.Key
-	17, // 11: signet.v1.RevokeKeyResponse.exposure:type_name -> signet.v1.Exposure
-	20, // 12: signet.v1.Exposure.upper_bound:type_name -> google.protobuf.Timestamp
-	18, // 13: signet.v1.Exposure.logs:type_name -> signet.v1.LogExposure
-	20, // 14: signet.v1.LogExposure.last_expire_time:type_name -> google.protobuf.Timestamp
-	19, // 15: signet.v1.LogExposure.holders:type_name -> signet.v1.Holder
-	20, // 16: signet.v1.Holder.last_expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 17: signet.v1.KeyService.GetRecipient:input_type -> signet.v1.GetRecipientRequest
-	7,  // 18: signet.v1.KeyService.ImportKey:input_type -> signet.v1.ImportKeyRequest
-	9,  // 19: signet.v1.KeyService.ListKeys:input_type -> signet.v1.ListKeysRequest
-	11, // 20: signet.v1.KeyService.GetKey:input_type -> signet.v1.GetKeyRequest
-	12, // 21: signet.v1.KeyService.ActivateVersion:input_type -> signet.v1.ActivateVersionRequest
-	13, // 22: signet.v1.KeyService.DisableKey:input_type -> signet.v1.DisableKeyRequest
-	14, // 23: signet.v1.KeyService.EnableKey:input_type -> signet.v1.EnableKeyRequest
-	15, // 24: signet.v1.KeyService.RevokeKey:input_type -> signet.v1.RevokeKeyRequest
-	6,  // 25: signet.v1.KeyService.GetRecipient:output_type -> signet.v1.Recipient
-	8,  // 26: signet.v1.KeyService.ImportKey:output_type -> signet.v1.ImportKeyResponse
-	10, // 27: signet.v1.KeyService.ListKeys:output_type -> signet.v1.ListKeysResponse
-	3,  // 28: signet.v1.KeyService.GetKey:output_type -> signet.v1.Key
-	3,  // 29: signet.v1.KeyService.ActivateVersion:output_type -> signet.v1.Key
-	3,  // 30: signet.v1.KeyService.DisableKey:output_type -> signet.v1.Key
-	3,  // 31: signet.v1.KeyService.EnableKey:output_type -> signet.v1.Key
-	16, // 32: signet.v1.KeyService.RevokeKey:output_type -> signet.v1.RevokeKeyResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	21, // 4: signet.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
+	21, // 5: signet.v1.KeyVersion.revoke_time:type_name -> google.protobuf.Timestamp
+	5,  // 6: signet.v1.KeyVersion.twins:type_name -> signet.v1.Twin
+	1,  // 7: signet.v1.Twin.state:type_name -> signet.v1.VersionState
+	21, // 8: signet.v1.Recipient.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 9: signet.v1.ImportKeyRequest.facts:type_name -> signet.v1.KeyFacts
+	3,  // 10: signet.v1.ImportKeyResponse.key:type_name -> signet.v1.Key
+	3,  // 11: signet.v1.ListKeysResponse.keys:type_name -> signet.v1.Key
+	3,  // 12: signet.v1.RevokeKeyResponse.key:type_name -> signet.v1.Key
+	18, // 13: signet.v1.RevokeKeyResponse.exposure:type_name -> signet.v1.Exposure
+	21, // 14: signet.v1.Exposure.upper_bound:type_name -> google.protobuf.Timestamp
+	19, // 15: signet.v1.Exposure.logs:type_name -> signet.v1.LogExposure
+	21, // 16: signet.v1.LogExposure.last_expire_time:type_name -> google.protobuf.Timestamp
+	20, // 17: signet.v1.LogExposure.holders:type_name -> signet.v1.Holder
+	21, // 18: signet.v1.Holder.last_expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 19: signet.v1.KeyService.GetRecipient:input_type -> signet.v1.GetRecipientRequest
+	8,  // 20: signet.v1.KeyService.ImportKey:input_type -> signet.v1.ImportKeyRequest
+	10, // 21: signet.v1.KeyService.ListKeys:input_type -> signet.v1.ListKeysRequest
+	12, // 22: signet.v1.KeyService.GetKey:input_type -> signet.v1.GetKeyRequest
+	13, // 23: signet.v1.KeyService.ActivateVersion:input_type -> signet.v1.ActivateVersionRequest
+	14, // 24: signet.v1.KeyService.DisableKey:input_type -> signet.v1.DisableKeyRequest
+	15, // 25: signet.v1.KeyService.EnableKey:input_type -> signet.v1.EnableKeyRequest
+	16, // 26: signet.v1.KeyService.RevokeKey:input_type -> signet.v1.RevokeKeyRequest
+	7,  // 27: signet.v1.KeyService.GetRecipient:output_type -> signet.v1.Recipient
+	9,  // 28: signet.v1.KeyService.ImportKey:output_type -> signet.v1.ImportKeyResponse
+	11, // 29: signet.v1.KeyService.ListKeys:output_type -> signet.v1.ListKeysResponse
+	3,  // 30: signet.v1.KeyService.GetKey:output_type -> signet.v1.Key
+	3,  // 31: signet.v1.KeyService.ActivateVersion:output_type -> signet.v1.Key
+	3,  // 32: signet.v1.KeyService.DisableKey:output_type -> signet.v1.Key
+	3,  // 33: signet.v1.KeyService.EnableKey:output_type -> signet.v1.Key
+	17, // 34: signet.v1.KeyService.RevokeKey:output_type -> signet.v1.RevokeKeyResponse
+	27, // [27:35] is the sub-list for method output_type
+	19, // [19:27] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_key_proto_init() }
@@ -1506,7 +1618,7 @@ func file_signet_v1_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signet_v1_key_proto_rawDesc), len(file_signet_v1_key_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -311,7 +311,7 @@ func TestPastedKeys(t *testing.T) {
 	req := v.keyRequest("asc", text)
 	_, err := v.Keys.Disable(ctx, operator, req)
 	wantReason(t, err, ErrMalformed, ReasonMalformed)
-	_, _, err = v.Keys.Revoke(ctx, operator, req)
+	_, err = v.Keys.Revoke(ctx, operator, req)
 	wantReason(t, err, ErrMalformed, ReasonMalformed)
 	_, _, err = v.System.Acknowledge(ctx, operator, AcknowledgeRequest{GapID: "x", Reason: text})
 	wantReason(t, err, ErrMalformed, ReasonMalformed)

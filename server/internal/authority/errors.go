@@ -24,6 +24,7 @@ const (
 	ReasonETagMismatch     Reason = "ETAG_MISMATCH"
 	ReasonConflict         Reason = "CONFLICT"
 	ReasonKeyKnown         Reason = "KEY_KNOWN"
+	ReasonNoDuplicate      Reason = "NO_DUPLICATE"
 	ReasonKeyDisabled      Reason = "KEY_DISABLED"
 	ReasonKeyRevoked       Reason = "KEY_REVOKED"
 	ReasonKeyDamaged       Reason = "KEY_DAMAGED"

@@ -89,6 +89,7 @@ func TestFaults(t *testing.T) {
 		made func(v *vault) bool
 	}{
 		{"import", func(v *vault) error { _, err := v.tryImport("new", v.file); return known(err) }, func(v *vault) bool { return v.versions("new") == 1 }},
+		{"import a duplicate", func(v *vault) error { _, err := v.tryDuplicate("new", v.twin, "asc"); return known(err) }, func(v *vault) bool { return v.versions("new") == 1 }},
 		{"import a version", func(v *vault) error { _, err := v.tryImport("asc", v.file); return known(err) }, func(v *vault) bool { return v.versions("asc") == 3 }},
 		{"activate", func(v *vault) error { return v.activate("asc", 2) }, func(v *vault) bool { return v.active("asc") == 2 }},
 		{"disable", func(v *vault) error { return v.disable("asc") }, func(v *vault) bool { _, err := v.mint("release"); return err != nil }},
@@ -142,7 +143,7 @@ func (v *vault) active(name string) int {
 func faultOnce(t *testing.T, f fault, n int, end string, do func(*vault) error, made func(*vault) bool) bool {
 	t.Helper()
 	v := ready(t)
-	v.importKey("asc")
+	v.twin = v.seal(v.importKey("asc"))
 	v.file = v.seal(newP8(t))
 	tokens := []Minted{v.mustMint("release")}
 

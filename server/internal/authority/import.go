@@ -36,6 +36,8 @@ type ImportRequest struct {
 	Sealed []byte
 	// Facts are the caller's; what is empty is taken from the sealed file, what differs from it is refused.
 	Facts apple.Facts
+	// Twin is a key that the caller knows to be this very key, and wants under a second name; empty for a new one.
+	Twin policy.KeyName
 }
 
 // Imported is a key with its new version.
@@ -120,21 +122,28 @@ func (k *Keys) Import(ctx context.Context, p policy.Principal, req ImportRequest
 		if err := key.SelfTest(); err != nil {
 			return malformed("the sealed file holds no key that can be used: " + err.Error())
 		}
-		version, err := k.admit(call, tx, req.Name, facts, key)
+		warnings, err := admissible(call, req, facts, key)
 		if err != nil {
 			return err
 		}
-		done.Version, done.Warnings = version.Number, key.Notes()
+		version, err := k.admit(call, tx, req, facts, key)
+		if err != nil {
+			return err
+		}
+		done.Version, done.Warnings = version.Number, append(key.Notes(), warnings...)
 		if _, warning, _ := apple.ParseKeyID(version.KeyID); warning != "" {
 			done.Warnings = append(done.Warnings, warning)
 		}
 		call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+		if req.Twin != "" {
+			call.entry.Justification = "a duplicate of " + string(req.Twin) + ", which the caller allowed"
+		}
 		return nil
 	})
 	if err != nil {
 		return Imported{}, err
 	}
-	done.Key, _ = k.state.Load().view(req.Name)
+	done.Key, _ = k.state.Load().viewFor(p, req.Name)
 	return done, nil
 }
 
@@ -204,16 +213,9 @@ func agree(req ImportRequest, said sealed.Facts) (apple.Facts, error) {
 	return facts, nil
 }
 
-// admit puts a key that has proved itself into the change, as a new version of its name. A key that is here already,
-// under whatever name and in whatever state, is refused: what was revoked does not come back by another door.
-func (k *Keys) admit(call *call, tx *store.Tx, name policy.KeyName, facts apple.Facts, key *apple.Key) (store.KeyVersion, error) {
-	if _, _, known := call.state.snap.FindFingerprint(string(key.Fingerprint())); known {
-		return store.KeyVersion{}, &Error{
-			Kind: ErrExists, Reason: ReasonKeyKnown,
-			Public: "this key is in the vault already, or was once and is revoked; make a new one at Apple",
-		}
-	}
-	now := k.stamp()
+// admit puts a key that has proved itself, and is admissible, into the change, as a new version of its name.
+func (k *Keys) admit(call *call, tx *store.Tx, req ImportRequest, facts apple.Facts, key *apple.Key) (store.KeyVersion, error) {
+	name, now := req.Name, k.stamp()
 	here, ok := tx.Key(string(name))
 	switch {
 	case !ok && call.state.snap.Damaged(string(name)) != nil:
@@ -235,7 +237,13 @@ func (k *Keys) admit(call *call, tx *store.Tx, name policy.KeyName, facts apple.
 	pkcs8 := key.PKCS8()
 	defer clear(pkcs8)
 	version := store.KeyVersion{KeyID: string(facts.KeyID), Fingerprint: string(key.Fingerprint()), Created: now}
-	added, err := tx.AddVersion(string(name), version, pkcs8)
+	var added store.Key
+	var err error
+	if req.Twin == "" {
+		added, err = tx.AddVersion(string(name), version, pkcs8)
+	} else {
+		added, err = tx.AddTwin(string(name), version, pkcs8, string(req.Twin))
+	}
 	if err != nil {
 		return store.KeyVersion{}, storeMistake(err)
 	}

@@ -162,6 +162,9 @@ func checkReplay(t testing.TB, entries []*auditlog.Entry, snap *store.Snapshot) 
 	}
 }
 
+// version is one of a key: another key may have the same fingerprint.
+type version struct{ key, fingerprint string }
+
 // checkTokens checks that every token that was let out is in the log, and none after its version was revoked.
 func checkTokens(t testing.TB, entries []*auditlog.Entry, released []Minted) {
 	t.Helper()
@@ -172,22 +175,22 @@ func checkTokens(t testing.TB, entries []*auditlog.Entry, released []Minted) {
 			withheld[deliveryOf(e)] = true
 		}
 	}
-	revoked := map[string]bool{} // key, or key and fingerprint
+	revoked := map[version]bool{}
 	for i, e := range entries {
 		if closes(e) && made(e) && e.Action == string(policy.KeyRevoke) {
 			if e.Version == 0 {
 				for _, before := range entries[:i] {
 					if before.Action == string(policy.KeyImport) && before.Key == e.Key {
-						revoked[before.Fingerprint] = true
+						revoked[version{e.Key, before.Fingerprint}] = true
 					}
 				}
 			}
-			revoked[e.Fingerprint] = true
+			revoked[version{e.Key, e.Fingerprint}] = true
 		}
 		if e.Token == nil || e.Outcome != auditlog.Allowed || withheld[deliveryOf(e)] {
 			continue
 		}
-		if revoked[e.Fingerprint] {
+		if revoked[version{e.Key, e.Fingerprint}] {
 			t.Errorf("entry %d: a token of %s was let out after its version was revoked", i, e.Key)
 		}
 		out[e.Token.SHA256] = e

@@ -26,6 +26,8 @@ type Key struct {
 	Issuer apple.IssuerID
 	// Problem says why a damaged key is refused; empty otherwise. Of a damaged key only the name is known.
 	Problem string
+	// Twins are the other names that a version's key has in the vault, by number of the version; nil when none has any.
+	Twins map[int]Twins
 }
 
 // KeyRequest names a key and, for Activate and Revoke, a version of it.
@@ -36,6 +38,14 @@ type KeyRequest struct {
 	Version int
 	// Reason is for the log: Disable, Enable, Revoke.
 	Reason string
+}
+
+// Revoked is a key that has been revoked, whole or in part, and what is still out there.
+type Revoked struct {
+	Key      Key
+	Exposure Exposure
+	// Warnings say under which other names the same key was not revoked.
+	Warnings []string
 }
 
 // ListKeysRequest asks for a page of keys.
@@ -61,7 +71,7 @@ func (k *Keys) List(ctx context.Context, p policy.Principal, req ListKeysRequest
 			if more = len(page) == req.Limit; more {
 				break
 			}
-			key, _ := call.state.view(policy.KeyName(name))
+			key, _ := call.state.view(policy.KeyName(name), readable)
 			page = append(page, key)
 		}
 		return nil
@@ -78,7 +88,7 @@ func (k *Keys) Get(ctx context.Context, p policy.Principal, req KeyRequest) (Key
 	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyRead, Key: req.Name}}
 	_, err := k.answer(ctx, p, want, func(call *call) error {
 		var ok bool
-		if key, ok = call.state.view(req.Name); !ok {
+		if key, ok = call.state.viewFor(p, req.Name); !ok {
 			return noSuchKey()
 		}
 		return nil
@@ -116,15 +126,16 @@ func (k *Keys) Enable(ctx context.Context, p policy.Principal, req KeyRequest) (
 }
 
 // Revoke ends a key, or one version of it, for good, and says what is still out there. A mint that begins after it
-// has returned nil does not use what was revoked. It never activates another version.
-func (k *Keys) Revoke(ctx context.Context, p policy.Principal, req KeyRequest) (Key, Exposure, error) {
+// has returned nil does not use what was revoked. It never activates another version. It ends this name's use of the
+// key, not that of a twin, which may be another team's: that the key lives on there is in the warnings.
+func (k *Keys) Revoke(ctx context.Context, p policy.Principal, req KeyRequest) (Revoked, error) {
 	key, err := k.move(ctx, p, policy.KeyRevoke, req, func(key store.Key, now time.Time) (store.Key, error) {
 		return key.Revoke(req.Version, now)
 	})
 	if err != nil {
-		return Key{}, Exposure{}, err
+		return Revoked{}, err
 	}
-	return key, exposureOf(ctx, &k.core, key, req.Version), nil
+	return Revoked{Key: key, Exposure: exposureOf(ctx, &k.core, key, req.Version), Warnings: liveOn(key, req.Version)}, nil
 }
 
 // move is the change of one key's states, by one of the store's pure transitions.
@@ -162,7 +173,7 @@ func (k *Keys) move(ctx context.Context, p policy.Principal, action policy.Actio
 	if err != nil {
 		return Key{}, err
 	}
-	key, _ := k.state.Load().view(req.Name)
+	key, _ := k.state.Load().viewFor(p, req.Name)
 	return key, nil
 }
 

@@ -99,10 +99,15 @@ func factsOf(key store.Key) apple.Facts {
 	return apple.Facts{Kind: apple.Kind(key.Kind), Issuer: apple.IssuerID(key.Attributes[attrIssuer])}
 }
 
-// view is a key for its readers; a damaged one has a problem and a name.
-func (s *state) view(name policy.KeyName) (Key, bool) {
+// viewFor is a key as a principal sees it.
+func (s *state) viewFor(p policy.Principal, name policy.KeyName) (Key, bool) {
+	return s.view(name, s.policy.Readable(p))
+}
+
+// view is a key for somebody who may read these keys; a damaged one has a problem and a name.
+func (s *state) view(name policy.KeyName, readable policy.KeySet) (Key, bool) {
 	if key, ok := s.snap.Key(string(name)); ok {
-		return Key{Key: key, Issuer: factsOf(key).Issuer}, true
+		return Key{Key: key, Issuer: factsOf(key).Issuer, Twins: s.twinsOf(key, readable)}, true
 	}
 	if err := s.snap.Damaged(string(name)); err != nil {
 		return Key{Key: store.Key{Name: string(name)}, Problem: err.Error()}, true

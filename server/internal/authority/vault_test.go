@@ -90,6 +90,7 @@ type vault struct {
 	logs    *bytes.Buffer
 	ids     atomic.Int64
 	file    []byte // a sealed key that waits to be imported
+	twin    []byte // one that is here already, as a version of "asc"
 }
 
 // newVault creates a vault and opens it.
@@ -290,8 +291,8 @@ func (v *vault) enable(name string) error {
 func (v *vault) revoke(name string, version int) (Exposure, error) {
 	req := v.keyRequest(name, "test")
 	req.Version = version
-	_, exposure, err := v.Keys.Revoke(v.t.Context(), principal(operatorID), req)
-	return exposure, err
+	done, err := v.Keys.Revoke(v.t.Context(), principal(operatorID), req)
+	return done.Exposure, err
 }
 
 func (v *vault) activate(name string, version int) error {
