@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,6 +132,9 @@ already live until they expire. On a terminal it asks first, in a script it does
 			if err != nil {
 				return err
 			}
+			if v := activeVersion(k); mintsElsewhere(v) {
+				a.warn("the same key as version %d is in the vault under other names, and is not disabled there by this: %s", v.GetNumber(), twinsText(v))
+			}
 			return a.printKey(k, *format)
 		})
 	}
@@ -198,6 +202,9 @@ cannot be called back; revoking the key at Apple ends it sooner.`,
 			if err != nil {
 				return err
 			}
+			for _, w := range resp.GetWarnings() {
+				a.warn("%s", w)
+			}
 			if *format == "json" {
 				return cli.JSON(a.Stdout, resp)
 			}
@@ -257,7 +264,33 @@ func (a *app) printKey(k *signetv1.Key, format string) error {
 			number(v.GetNumber()), word(v.GetState().String(), "VERSION_STATE_"), v.GetKeyId(), clock(v.GetCreateTime()), clock(v.GetRevokeTime()), v.GetFingerprint(),
 		})
 	}
-	return cli.Table(a.Stdout, rows)
+	if err := cli.Table(a.Stdout, rows); err != nil {
+		return err
+	}
+	var twins [][2]string
+	for _, v := range k.GetVersions() {
+		twins = append(twins, [2]string{fmt.Sprintf("version %d is the same key as", v.GetNumber()), twinsText(v)})
+	}
+	return cli.Facts(a.Stdout, twins...)
+}
+
+// twinsText names the other versions that are the same key; empty when there are none.
+func twinsText(v *signetv1.KeyVersion) string {
+	var all []string
+	for _, t := range v.GetTwins() {
+		all = append(all, fmt.Sprintf("version %d of %s (%s)", t.GetVersion(), t.GetName(), word(t.GetState().String(), "VERSION_STATE_")))
+	}
+	if n := v.GetHiddenTwins(); n > 0 {
+		all = append(all, fmt.Sprintf("%d that you may not read", n))
+	}
+	return strings.Join(all, ", ")
+}
+
+// mintsElsewhere says whether a version's key is also under another name, and not revoked there.
+func mintsElsewhere(v *signetv1.KeyVersion) bool {
+	return v.GetHiddenTwins() > 0 || slices.ContainsFunc(v.GetTwins(), func(t *signetv1.Twin) bool {
+		return t.GetState() < signetv1.VersionState_VERSION_STATE_REVOKED
+	})
 }
 
 func activeVersion(k *signetv1.Key) *signetv1.KeyVersion {

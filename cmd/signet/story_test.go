@@ -64,7 +64,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": cmdCode, "p8": cmdP8, "jwt": cmdJWT, "ready": cmdReady, "recipient": cmdRecipient, "flip": cmdFlip, "cut": cmdCut, "field": cmdField, "modes": cmdModes, "der": cmdDER,
+			"code": cmdCode, "p8": cmdP8, "jwt": cmdJWT, "ready": cmdReady, "recipient": cmdRecipient, "flip": cmdFlip, "cut": cmdCut, "field": cmdField, "modes": cmdModes, "der": cmdDER, "p8s": cmdP8s, "wrap": cmdWrap,
 		},
 	})
 }
@@ -132,6 +132,47 @@ func cmdP8(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pub"), pubPEM, 0o600))
+}
+
+// cmdP8s makes a folder of key files, AuthKey_KEY0000001.p8 and so on: p8s DIR N
+func cmdP8s(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: p8s DIR N")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o700))
+	for i := range n {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		ts.Check(err)
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		ts.Check(err)
+		text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), fmt.Sprintf("AuthKey_KEY%07d.p8", i+1)), text, 0o600))
+	}
+}
+
+// cmdWrap puts a key file into a text, as JSON strings have it: the file for @KEY@, its base64 for @BASE64@, the DER's for @DER@;
+// or, with a variable, into the environment. wrap TEXT-FILE KEY-FILE OUT-FILE, wrap -env VAR KEY-FILE
+func cmdWrap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: wrap TEXT-FILE KEY-FILE OUT-FILE, wrap -env VAR KEY-FILE")
+	}
+	if args[0] == "-env" {
+		ts.Setenv(args[1], ts.ReadFile(args[2]))
+		return
+	}
+	key := ts.ReadFile(args[1])
+	block, _ := pem.Decode([]byte(key))
+	if block == nil {
+		ts.Fatalf("%s is no key file", args[1])
+	}
+	text := strings.NewReplacer(
+		"@KEY@", strings.ReplaceAll(key, "\n", `\n`),
+		"@BASE64@", base64.StdEncoding.EncodeToString([]byte(key)),
+		"@DER@", base64.StdEncoding.EncodeToString(block.Bytes),
+	).Replace(ts.ReadFile(args[0]))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(text), 0o600))
 }
 
 // cmdJWT verifies a token with golang-jwt's parser and the public key alone, and prints header and claims: jwt TOKEN-FILE PUB-FILE
