@@ -44,8 +44,11 @@ printed first; if one key cannot be imported none is, unless --skip-bad leaves t
   signet key import asc-release --from-env
   signet key import asc-release release.sealed
   signet key import --dir keys/ --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a --dry-run`,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return nil, cobra.ShellCompDirectiveDefault // a file
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return nil, cobra.ShellCompDirectiveDefault // a file
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
 	f.add(cmd)
@@ -133,7 +136,9 @@ func (a *app) send(ctx context.Context, cl *client.Client, to sealed.Recipient, 
 	req := &signetv1.ImportKeyRequest{Name: name, AllowDuplicate: f.allowDuplicate}
 	if s.sealed != nil {
 		req.Sealed = s.sealed
-		req.Facts = &signetv1.KeyFacts{Kind: f.kind, KeyId: f.keyID, IssuerId: f.issuerID}
+		if !f.keyFlags.many { // what was sealed is complete, and need not be what the other files lack
+			req.Facts = &signetv1.KeyFacts{Kind: f.kind, KeyId: f.keyID, IssuerId: f.issuerID}
+		}
 	} else {
 		file, _, err := a.seal(s.key, to, s.facts, name)
 		if err != nil {

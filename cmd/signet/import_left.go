@@ -36,7 +36,7 @@ func (a *app) sayLeft(sources []*source, first string) {
 	}
 	if len(files) > 0 {
 		command, caveat := erase(runtime.GOOS)
-		cli.Printf(a.Stderr, "Then delete it, and every copy (downloads, mail, backups, the trash):\n  %s %s\n%s\n", command, strings.Join(quoteAll(files), " "), caveat)
+		cli.Printf(a.Stderr, "Delete it, and every copy (downloads, mail, backups, the trash):\n  %s %s\n%s\n", command, strings.Join(quoteAll(files), " "), caveat)
 	}
 	for _, v := range variables {
 		cli.Printf(a.Stderr, "The plaintext key still lies in the environment variable %s, and where that was set: the secrets of a CI, an .env file, a shell's history.\n"+

@@ -132,11 +132,17 @@ func name(items []*item, prefix string) {
 	}
 }
 
-// judge settles the facts of every key, and finds those that are there twice.
+// judge settles the facts of every plain key, and finds those that are there twice: of those one that is good is kept.
 func judge(items []*item, f keyFlags) {
-	first := map[string]*item{}
+	kept := map[string]*item{}
+	var plain []*item
 	for _, i := range items {
-		if i.Plan == planBad || i.source.sealed != nil {
+		if i.source == nil || i.source.key == nil {
+			continue
+		}
+		plain = append(plain, i)
+		i.Fingerprint = string(i.source.key.Fingerprint())
+		if i.Plan == planBad {
 			continue
 		}
 		if err := i.source.complete(f); err != nil {
@@ -145,12 +151,14 @@ func judge(items []*item, f keyFlags) {
 		}
 		facts := i.source.facts
 		i.Kind, i.KeyID, i.IssuerID = string(facts.Kind), string(facts.KeyID), string(facts.Issuer)
-		i.Fingerprint = string(i.source.key.Fingerprint())
-		if twin := first[i.Fingerprint]; twin != nil {
-			i.bad(fmt.Errorf("it is the same key as %s: leave one of them out", twin.File))
-			continue
+		if kept[i.Fingerprint] == nil {
+			kept[i.Fingerprint] = i
 		}
-		first[i.Fingerprint] = i
+	}
+	for _, i := range plain {
+		if other := kept[i.Fingerprint]; other != nil && other != i {
+			i.bad(fmt.Errorf("it is the same key as %s: leave one of them out", other.File))
+		}
 	}
 }
 

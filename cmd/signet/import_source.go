@@ -150,11 +150,11 @@ func (s *source) complete(f keyFlags) error {
 	if f.many && facts.Kind != "" {
 		f.kind = ""
 	}
+	if f.many && hint != "" && f.kind != "" && string(hint) != f.kind {
+		return cli.Malformedf("import it alone, with the kind that it has", "%s: the file's name is that of an %s key, and --kind says another", s.label, hint)
+	}
 	if err := s.settleKind(&facts, f.kind, hint); err != nil {
 		return err
-	}
-	if f.many && hint != "" && hint != facts.Kind {
-		return cli.Malformedf("import it alone, with the kind that it has", "%s: the file's name is that of an %s key, and --kind says %s", s.label, hint, facts.Kind)
 	}
 	if f.many && (facts.Issuer != "" || facts.Kind == apple.KindAppStoreConnectIndividual) {
 		f.issuerID = ""
@@ -174,7 +174,11 @@ func (s *source) complete(f keyFlags) error {
 		}
 	}
 	if err := facts.Validate(); err != nil {
-		return cli.Malformedf("--key-id and --issuer-id say what the file does not", "%w", err)
+		todo := "--key-id and --issuer-id say what the file does not"
+		if f.many {
+			todo = "--issuer-id says what the file does not; the key ID stands in the name AuthKey_<key ID>.p8, or is given to one key alone with --key-id"
+		}
+		return cli.Malformedf(todo, "%w", err)
 	}
 	s.facts = facts
 	s.hintTTL(facts.Kind)

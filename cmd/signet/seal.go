@@ -159,7 +159,7 @@ that this prints with the one that signet key recipient printed for the operator
 			if !verified {
 				a.warn("without a client.yaml the recipient was not verified: compare its fingerprint with the operator's")
 			}
-			a.sayLeft([]*source{s}, "Apple gives it out only once, so first see the import succeed.")
+			a.sayLeft([]*source{s}, "Apple gives it out only once, so see the import succeed before anything else.")
 			return nil
 		},
 	}

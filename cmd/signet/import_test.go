@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/apple"
+)
+
+func TestKeyNameOf(t *testing.T) {
+	for called, want := range map[string]string{
+		"AuthKey_2X9R4HXF34": "authkey_2x9r4hxf34", "iOS Team": "ios-team", " Ärger & Co. ": "rger---co", "a/b": "a-b", "..": "", "": "", "release.v2": "release.v2",
+	} {
+		if got := keyNameOf(called); got != want {
+			t.Errorf("keyNameOf(%q) = %q, want %q", called, got, want)
+		}
+	}
+	s := &source{file: "keys/??.p8"}
+	if _, err := s.batchName(""); err == nil {
+		t.Error("a name was made of nothing")
+	}
+	if name, err := s.batchName("x/"); err == nil {
+		t.Errorf("a name was made of nothing: %q", name)
+	}
+}
+
+// TestComplete settles what flags, text and file name say, each against the others.
+func TestComplete(t *testing.T) {
+	const issuer, other = "57246542-96fe-1a63-e053-0824d011072a", "69a6de70-03db-47e3-e053-5b8c7c11a4d1"
+	team := apple.Handed{Kind: apple.KindAppStoreConnect, KeyID: "AAAAAAAAAA", Issuer: issuer}
+	tests := []struct {
+		name   string
+		handed apple.Handed
+		file   string
+		flags  keyFlags
+		want   apple.Facts
+		err    string
+		notes  []string
+	}{
+		{name: "flags and the file's name", file: "x/AuthKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "enterprise", issuerID: issuer}, want: apple.Facts{Kind: apple.KindEnterprise, KeyID: "BBBBBBBBBB", Issuer: issuer}},
+		{name: "the text alone", handed: team, file: "x.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
+		{name: "flags that agree", handed: team, flags: keyFlags{kind: "app-store-connect", keyID: "AAAAAAAAAA", issuerID: strings.ToUpper(issuer)}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
+		{name: "another kind", handed: team, flags: keyFlags{kind: "enterprise"}, want: apple.Facts{Kind: apple.KindEnterprise, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"which counts"}},
+		{name: "another key ID", handed: team, flags: keyFlags{keyID: "BBBBBBBBBB"}, err: "--key-id is not the key ID"},
+		{name: "another issuer", handed: team, flags: keyFlags{issuerID: other}, err: "--issuer-id is not the issuer ID"},
+		{name: "an odd key ID", handed: apple.Handed{Kind: team.Kind, Issuer: issuer}, flags: keyFlags{keyID: "SHORT"}, want: apple.Facts{Kind: team.Kind, KeyID: "SHORT", Issuer: issuer}, notes: []string{"ten upper-case"}},
+		{name: "a file of another name", handed: team, file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"than the text beside the key, which counts"}},
+		{name: "a file of an individual's name", handed: team, file: "ApiKey_AAAAAAAAAA.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"individual key, and it is taken for"}},
+		{name: "a kind of a later day", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "app-store-connect", issuerID: issuer}, err: "does not know"},
+		{name: "many: flags fill in", flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true}, file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}},
+		{name: "many: flags give way", handed: team, flags: keyFlags{kind: "enterprise", issuerID: other, many: true}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
+		{name: "many: an individual key gets no issuer", handed: apple.Handed{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}, flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true},
+			want: apple.Facts{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}},
+		{name: "many: an individual's file among a team's", file: "ApiKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true}, err: "--kind says another"},
+		{name: "the lifetime", handed: apple.Handed{Shape: apple.ShapeFastlane, Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer, Duration: 500 * time.Second}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"ttl: 8m20s"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &source{label: "it", handed: tt.handed, keyFile: tt.file}
+			err := s.complete(tt.flags)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Fatalf("error = %v, want %q", err, tt.err)
+				}
+				if cli.Code(err) != cli.Malformed {
+					t.Errorf("exit code %d", cli.Code(err))
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, s.facts); diff != "" {
+				t.Error(diff)
+			}
+			if len(s.notes) != len(tt.notes) {
+				t.Fatalf("the notes are %q", s.notes)
+			}
+			for i, want := range tt.notes {
+				if !strings.Contains(s.notes[i], want) {
+					t.Errorf("note %q, want %q", s.notes[i], want)
+				}
+			}
+		})
+	}
+}
+
+// TestPlanBy plans a key by every state in which the vault may have it already.
+func TestPlanBy(t *testing.T) {
+	const active, revoked = signetv1.VersionState_VERSION_STATE_ACTIVE, signetv1.VersionState_VERSION_STATE_REVOKED
+	here := &signetv1.Key{Name: "a", Kind: "enterprise", Versions: []*signetv1.KeyVersion{{}, {}}}
+	tests := []struct {
+		name      string
+		here      *signetv1.Key
+		is        []named
+		duplicate string
+		plan      string
+		says      string
+	}{
+		{name: "new", plan: planNew},
+		{name: "a version", here: here, plan: "version 3"},
+		{name: "another kind", here: &signetv1.Key{Kind: "app-store-connect"}, plan: planBad, says: "another name"},
+		{name: "there", here: here, is: []named{{"a", active}}, plan: planHere},
+		{name: "there and elsewhere", here: here, is: []named{{"b", active}, {"a", active}}, plan: planHere},
+		{name: "elsewhere", is: []named{{"b", active}}, plan: planBad, says: "--allow-duplicate b"},
+		{name: "elsewhere, allowed", is: []named{{"b", active}}, duplicate: "b", plan: planNew},
+		{name: "elsewhere, another allowed", is: []named{{"b", active}}, duplicate: "c", plan: planBad, says: "--allow-duplicate b"},
+		{name: "nowhere, and allowed", duplicate: "b", plan: planBad, says: "does not have"},
+		{name: "revoked", is: []named{{"b", revoked}}, duplicate: "b", plan: planBad, says: "does not come back"},
+		{name: "revoked under one name", here: here, is: []named{{"a", active}, {"b", revoked}}, plan: planBad, says: "does not come back"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			i := &item{Name: "a", Kind: "enterprise"}
+			i.planBy(tt.here, tt.is, tt.duplicate)
+			if i.Plan != tt.plan || !strings.Contains(i.Problem, tt.says) {
+				t.Errorf("plan %q, problem %q", i.Plan, i.Problem)
+			}
+		})
+	}
+}
+
+func TestSayLeft(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(path string) string {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, fs.FileMode(0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	plain := file("plain/it's a key.p8")
+	file("repo/.git/HEAD")
+	tracked := file("repo/ios/keys/AuthKey.p8")
+	second := file("repo/ios/keys/Other.p8")
+	cloud := file("Library/Mobile Documents/com~apple~CloudDocs/AuthKey.p8")
+	tests := []struct {
+		name     string
+		sources  []*source
+		want     []string
+		wantNone []string
+	}{
+		{name: "nothing", sources: []*source{{}}, wantNone: []string{"\n"}},
+		{name: "a file", sources: []*source{{keyFile: plain}}, want: []string{"still lies in " + plain + ". First.", `'\''s a key.p8'`, "make a new key at Apple"}, wantNone: []string{"git", "syncs", "variable"}},
+		{name: "in git", sources: []*source{{keyFile: tracked}}, want: []string{"It lies in the git work tree " + root + "/repo:", "git -C " + root + "/repo log --all --oneline -- " + tracked}},
+		{name: "several in git, one twice", sources: []*source{{keyFile: tracked}, {keyFile: second}, {keyFile: second}}, want: []string{"The plaintext of 2 keys", "log --all --oneline -- " + root + "/repo\n", tracked + " " + second + "\n"}},
+		{name: "synced", sources: []*source{{keyFile: cloud}}, want: []string{"a folder that iCloud syncs"}},
+		{name: "a variable", sources: []*source{{variable: "ASC_PRIVATE_KEY"}}, want: []string{"environment variable ASC_PRIVATE_KEY", "unset ASC_PRIVATE_KEY"}, wantNone: []string{"file"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			a := &app{Env: cli.Env{Stderr: &out}}
+			a.sayLeft(tt.sources, "First.")
+			for _, want := range tt.want {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("it does not say %q:\n%s", want, &out)
+				}
+			}
+			for _, none := range tt.wantNone {
+				if strings.Contains(strings.ReplaceAll(out.String(), "an .env file", ""), none) {
+					t.Errorf("it says %q:\n%s", none, &out)
+				}
+			}
+		})
+	}
+}
+
+func TestSyncedBy(t *testing.T) {
+	for path, want := range map[string]string{
+		"/home/a/Dropbox/k.p8": "Dropbox", "/home/a/Dropbox (Acme)/x/k.p8": "Dropbox", "/Users/a/Library/CloudStorage/GoogleDrive-me@acme.com/k.p8": "a cloud service",
+		"/Users/a/OneDrive - Acme/k.p8": "OneDrive", "/home/a/Dropbox": "", "/home/a/Dropboxes/k.p8": "", "/home/a/k.p8": "",
+	} {
+		if got := syncedBy(path); got != want {
+			t.Errorf("syncedBy(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
+
+// Every system gets a command, and none is promised what it cannot do.
+func TestErase(t *testing.T) {
+	for _, system := range []string{"linux", "darwin", "windows", "freebsd"} {
+		command, caveat := erase(system)
+		if command == "" || !strings.Contains(caveat, "SSD") || strings.Contains(command, "shred") != (system == "linux") || strings.Contains(command, "-P") {
+			t.Errorf("erase(%s) = %q, %q", system, command, caveat)
+		}
+	}
+}
