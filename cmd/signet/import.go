@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -121,7 +122,9 @@ func (a *app) importOne(ctx context.Context, f importFlags, name string, s *sour
 			return err
 		}
 		for _, n := range s.notes {
-			a.warn("%s", n)
+			if !slices.Contains(resp.GetWarnings(), n) { // the server says it too
+				a.warn("%s", n)
+			}
 		}
 		if err := a.printImported(resp, *f.format); err != nil {
 			return err

@@ -45,6 +45,9 @@ const (
 
 func (i *item) bad(err error) {
 	i.Plan, i.Problem = planBad, strings.TrimPrefix(err.Error(), i.File+": ")
+	if cli.ShowsKey(i.Problem) {
+		i.Problem = "it has what looks like a private key where none belongs"
+	}
 	if f, ok := errors.AsType[*cli.Failure](err); ok && f.Todo != "" {
 		i.Problem += " (" + f.Todo + ")"
 	}

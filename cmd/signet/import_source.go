@@ -55,6 +55,10 @@ func (a *app) readSources(file string) ([]*source, []error, error) {
 	}
 	sources, problems := make([]*source, len(all)), make([]error, len(all))
 	for i, h := range all {
+		shows := cli.ShowsKey(h.Name)
+		if shows {
+			h.Name = ""
+		}
 		s := &source{label: file, file: file, handed: h, key: h.Key, notes: h.Notes}
 		if len(all) > 1 {
 			s.label = fmt.Sprintf("%s, key %d", file, i+1)
@@ -67,6 +71,9 @@ func (a *app) readSources(file string) ([]*source, []error, error) {
 		}
 		if h.Key == nil {
 			problems[i] = a.follow(s, filepath.Dir(file))
+		}
+		if shows {
+			problems[i] = cli.Malformedf("", "%s: its name looks like a private key", s.label)
 		}
 		sources[i] = s
 	}
@@ -133,6 +140,7 @@ func (a *app) oneSource(files []string, fromEnv bool, name string) (*source, err
 			"%s names %d keys, and none of that name", files[0], len(all))
 	}
 	if problems[at] != nil {
+		all[at].wipe()
 		return nil, problems[at]
 	}
 	return all[at], nil

@@ -55,7 +55,6 @@ func (h *Handed) Wipe() {
 }
 
 var (
-	errJSONOther   = errors.New("the file is not a JSON object that holds a key")
 	errJSONTwice   = errors.New("a member stands in the JSON twice: take the wrong one out")
 	errJSONUnknown = errors.New("the JSON has none of the members that hold a key: key or filepath (fastlane), private_key (rcodesign), keys or private_key_path (asc)")
 	errJSONMixed   = errors.New("the JSON has members that do not go together, such as key and private_key or key and filepath: leave the one that counts")
@@ -332,7 +331,7 @@ func (h *Handed) lies(path string) error {
 	switch {
 	case path == "":
 		return fmt.Errorf("%s is missing", h.At)
-	case len(path) > 1024, strings.ContainsAny(path, "\n\r\x00"), strings.Contains(path, "PRIVATE KEY"):
+	case len(path) > 1024, strings.ContainsAny(path, "\n\r\x00"), strings.Contains(path, "PRIVATE KEY"), len(path) > 80 && !strings.Contains(path, "."):
 		return fmt.Errorf("%s is no path: it is for where the key file lies, and the key itself goes elsewhere", h.At)
 	}
 	h.Path = path

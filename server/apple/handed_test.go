@@ -101,6 +101,7 @@ func handedRows() []handedRow {
 		{name: "fastlane, filepath empty", text: `{` + ids + `, "filepath": ""}`, err: "filepath is empty: fill it in, or take the line out"},
 		{name: "fastlane, filepath null", text: `{` + ids + `, "filepath": null}`, err: "filepath is missing"},
 		{name: "fastlane, the key as filepath", text: `{` + ids + `, "filepath": ` + quoted(testPEM) + `}`, err: "filepath is no path: it is for where the key file lies, and the key itself goes elsewhere"},
+		{name: "fastlane, the body as filepath", text: `{` + ids + `, "filepath": ` + quoted(body) + `}`, err: "filepath is no path: it is for where the key file lies, and the key itself goes elsewhere"},
 		{name: "fastlane, key and filepath", text: `{` + ids + `, "filepath": "x", ` + key + `}`, err: errJSONMixed.Error()},
 		{name: "fastlane, key empty", text: `{` + ids + `, "key": ""}`, err: "key is empty"},
 		{name: "fastlane, key null", text: `{` + ids + `, "key": null}`, err: "key is empty"},
@@ -113,6 +114,7 @@ func handedRows() []handedRow {
 		{name: "rcodesign", text: `{` + ids + `, "private_key": ` + quoted(body) + `}`, want: []Handed{rcs}},
 		{name: "rcodesign, without an issuer", text: `{"key_id": "` + handedID + `", "private_key": ` + quoted(body) + `}`, want: []Handed{{Shape: ShapeRcodesign, At: "private_key", KeyID: handedID}}},
 		{name: "rcodesign, damaged", text: `{` + ids + `, "private_key": ` + quoted(body[:100]) + `}`, err: "private_key: " + cutShort()},
+		{name: "rcodesign, key ID that is none", text: `{"key_id": "a b", "private_key": ` + quoted(body) + `}`, err: "key_id: " + text(ParseKeyID("a b"))},
 		{name: "rcodesign, a number", text: `{` + ids + `, "private_key": 12}`, err: "private_key is not a string"},
 		{name: "rcodesign and fastlane", text: `{` + ids + `, "private_key": ` + quoted(body) + `, ` + key + `}`, err: errJSONMixed.Error()},
 
@@ -122,6 +124,10 @@ func handedRows() []handedRow {
 		{name: "asc, the same at the top", text: `{` + ids + `, "private_key_path": "AuthKey.p8", "keys": [` + entry + `]}`, want: []Handed{asc(nil)}},
 		{name: "asc, another at the top", text: `{` + ids + `, "private_key_path": "other.p8", "keys": [` + entry + `]}`, want: []Handed{asc(nil), asc(func(h *Handed) { h.Name, h.Path = "", "other.p8" })}},
 		{name: "asc, no keys", text: `{"keys": []}`, err: errNoKeys.Error()},
+		{name: "asc, an issuer that is none", text: `{"keys": [{"issuer_id": 1, "private_key_path": "x"}]}`, err: "keys[0]: issuer_id is not a string"},
+		{name: "asc, a name that is none", text: `{"keys": [{"name": [], "private_key_path": "x"}]}`, err: "keys[0]: name is not a string"},
+		{name: "asc, a path that is none", text: `{"keys": [{"private_key_path": {}}]}`, err: "keys[0]: private_key_path is not a string"},
+		{name: "asc, nothing good at the top", text: `{"keys": [` + entry + `], "private_key_path": null}`, err: "private_key_path is missing"},
 		{name: "asc, keys null", text: `{"keys": null}`, err: errNoKeys.Error()},
 		{name: "asc, keys no list", text: `{"keys": {}}`, err: "keys is not a list"},
 		{name: "asc, a key that is none", text: `{"keys": [` + entry + `, 7]}`, err: "keys[1] is not an object"},
@@ -246,7 +252,6 @@ func handedWords(tb testing.TB) map[string]bool {
 		add("key: " + word)
 		add("private_key: " + word)
 	}
-	add(errJSONOther.Error())
 	for _, name := range []string{"key_id", "issuer_id", "name", "filepath", "private_key_path", "key", "private_key"} {
 		for _, at := range []string{"", "keys[0]: "} {
 			for _, problem := range []string{" is not a string", " is empty", " is empty: fill it in, or take the line out", " is missing",

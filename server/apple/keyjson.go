@@ -49,14 +49,11 @@ func (j *jsonText) read(data []byte) ([]byte, error) {
 		return nil, nil
 	}
 	var none struct{}
-	err := json.Unmarshal(text, &none)
-	var at *json.SyntaxError
-	if errors.As(err, &at) {
+	if err := json.Unmarshal(text, &none); err != nil {
+		at := new(json.SyntaxError) // what else can be wrong with an object that goes nowhere
+		_ = errors.As(err, &at)
 		line := 1 + bytes.Count(text[:min(int(at.Offset), len(text))], []byte("\n"))
 		return nil, fmt.Errorf("the JSON is broken at line %d: a quotation mark, comma or bracket is missing there or just before, or the file was cut off", line)
-	}
-	if err != nil {
-		return nil, errJSONOther
 	}
 	return bytes.TrimSpace(text), nil
 }
@@ -123,10 +120,10 @@ func array(text []byte) [][]byte {
 	return all
 }
 
-// valueLen is the length of the value at the beginning of valid JSON.
+// valueLen is the length of the value at the beginning of the rest of a valid object or array.
 func valueLen(text []byte) int {
 	depth := 0
-	for i := 0; i < len(text); i++ {
+	for i := 0; ; i++ {
 		switch text[i] {
 		case '"':
 			i += stringEnd(text[i:])
@@ -149,7 +146,6 @@ func valueLen(text []byte) int {
 			}
 		}
 	}
-	return len(text)
 }
 
 // stringEnd is where the string at the beginning of valid JSON has its closing quotation mark.

@@ -159,13 +159,16 @@ func each(c *cobra.Command, f func(*cobra.Command)) {
 // markers are what our own advice about key files says; without a body they are no secret.
 var markers = strings.NewReplacer("-----BEGIN PRIVATE KEY-----", "", "-----END PRIVATE KEY-----", "")
 
+// ShowsKey says whether text to be printed looks as if it held a private key, which our own advice does not.
+func ShowsKey(text string) bool { return auditlog.LooksLikeKey(markers.Replace(text)) }
+
 // Report prints err as both programs do.
 func Report(w io.Writer, program string, err error) {
 	what, todo := err.Error(), hint(err)
 	if f, ok := errors.AsType[*Failure](err); ok && f.Todo != "" {
 		todo = f.Todo
 	}
-	if auditlog.LooksLikeKey(markers.Replace(what)) {
+	if ShowsKey(what) {
 		what = "an argument or a file held what looks like a private key; it is not repeated here"
 	}
 	Printf(w, "%s: %s\n", program, clean(what, true))
