@@ -38,6 +38,8 @@ type Config struct {
 	Anchors []auditlog.Checkpoint
 	// Closed are the earlier logs of this node, oldest first, each with the head at which it ended.
 	Closed []ClosedLog
+
+	indexEvery int64 // entries of a chunk of the index; chunkLen when 0, less in tests
 }
 
 func (c Config) validate() (Config, error) {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -61,6 +62,46 @@ func (l *Log) tryAgain() {
 	if j := l.cur.Load(); j.seg == nil {
 		l.judge(j.begin())
 	}
+}
+
+// followInterval is how often the indexes are brought up to their logs.
+const followInterval = 200 * time.Millisecond
+
+// followIndexes is the goroutine that keeps the indexes of the current log, and of closed ones that somebody asks for.
+func (l *Log) followIndexes() {
+	t := time.NewTicker(followInterval)
+	defer t.Stop()
+	warned := map[*Reader]string{}
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, r := range l.open() {
+			err := r.index.follow(l.ctx, r)
+			if l.ctx.Err() != nil {
+				return
+			}
+			if err == nil || errors.Is(err, ErrFull) {
+				delete(warned, r)
+			} else if warned[r] != err.Error() {
+				warned[r] = err.Error()
+				l.warn("following the log with its index; until it does, queries read the log", err)
+			}
+		}
+	}
+}
+
+// open are the readers that are in use.
+func (l *Log) open() []*Reader {
+	l.readersMu.Lock()
+	defer l.readersMu.Unlock()
+	list := []*Reader{l.cur.Load().Reader}
+	for _, r := range l.readers {
+		list = append(list, r)
+	}
+	return list
 }
 
 // compareHashes makes the file of hashes anew at start if it does not agree with the log's frontier.

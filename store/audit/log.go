@@ -49,6 +49,7 @@ func (l *Log) start() {
 	l.writer.Go(l.write)
 	l.keepers.Go(l.keep)
 	l.keepers.Go(l.compareHashes)
+	l.keepers.Go(l.followIndexes)
 }
 
 // write is the writer's goroutine.
@@ -290,7 +291,7 @@ func (l *Log) rotate(ctx context.Context, id string, b *batch) (Position, error)
 		if j.seg != nil {
 			j.end()
 		}
-		return Position{}, errors.Join(fmt.Errorf("%w: %w", ErrFailed, err), j.hashes.close())
+		return Position{}, errors.Join(fmt.Errorf("%w: %w", ErrFailed, err), j.close())
 	}
 	if old.seg != nil {
 		old.end()
@@ -304,6 +305,9 @@ func (l *Log) rotate(ctx context.Context, id string, b *batch) (Position, error)
 	l.cur.Store(j)
 	return Position{Leaf: in.Leaf, Head: in.Head}, nil
 }
+
+// close gives up the files beside the segments.
+func (r *Reader) close() error { return errors.Join(r.hashes.close(), r.index.close()) }
 
 // retire makes the reader one of a closed log, and says where that ended.
 func (r *Reader) retire() Head {
@@ -333,11 +337,11 @@ func (l *Log) Close() error {
 	}
 	l.settle(j)
 	j.retire()
-	errs := []error{j.hashes.close()}
+	errs := []error{j.close()}
 	l.readersMu.Lock()
 	defer l.readersMu.Unlock()
 	for _, r := range l.readers {
-		errs = append(errs, r.hashes.close())
+		errs = append(errs, r.close())
 	}
 	return errors.Join(append(errs, l.lock.Close())...)
 }

@@ -107,7 +107,7 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 			slog.String("log", log), slog.Int64("segment", rec.absent))
 	}
 	end := rec.head(log)
-	r := newReader(fsys, origin, end, newHashes(fsys, log, tlog.StoredHashCount(rec.span.base.Size()), rec.span.stored))
+	r := newReader(l.cfg, origin, end, newHashes(fsys, log, tlog.StoredHashCount(rec.span.base.Size()), rec.span.stored))
 	r.links, r.time, r.root = rec.links, rec.tail.Time(), rec.tail.Root()
 	r.sign = func(h Head) ([]byte, error) {
 		return auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: origin, Size: h.Size, Hash: h.Hash}, l.cfg.Signer)
@@ -140,14 +140,14 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 	}
 	for _, w := range wants {
 		if err := r.contains(ctx, w, rec); err != nil {
-			return nil, errors.Join(err, r.hashes.close())
+			return nil, errors.Join(err, r.close())
 		}
 	}
 	if err := keepDurable(fsys, log, rec); err != nil {
-		return nil, errors.Join(err, r.hashes.close())
+		return nil, errors.Join(err, r.close())
 	}
 	if r.note, err = r.sign(end); err != nil {
-		return nil, errors.Join(err, r.hashes.close())
+		return nil, errors.Join(err, r.close())
 	}
 	r.noted = end
 	return j, nil
@@ -248,7 +248,7 @@ func writeAgain(fsys FS, log string, number, from, to int64) error {
 // openClosed opens the reader of a closed log. That its files are not there shows when they are read.
 func openClosed(c Config, end ClosedLog) (*Reader, error) {
 	origin := auditlog.Origin{Vault: c.Origin.Vault, Node: c.Origin.Node, Log: end.Log}
-	r := newReader(c.FS, origin, Head(end), newHashes(c.FS, end.Log, tlog.StoredHashCount(end.Size), nil))
+	r := newReader(c, origin, Head(end), newHashes(c.FS, end.Log, tlog.StoredHashCount(end.Size), nil))
 	files, err := listSegments(c.FS, end.Log)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type Reader struct {
 	fs     FS
 	origin auditlog.Origin
 	hashes *hashes
+	index  *index
 
 	rebuilding chan struct{} // of one; full while somebody makes the file of hashes anew
 
@@ -34,9 +35,9 @@ type Reader struct {
 	changed chan struct{} // closed when the head changes
 }
 
-func newReader(fsys FS, origin auditlog.Origin, head Head, h *hashes) *Reader {
+func newReader(c Config, origin auditlog.Origin, head Head, h *hashes) *Reader {
 	return &Reader{
-		fs: fsys, origin: origin, hashes: h, rebuilding: make(chan struct{}, 1), head: head, changed: make(chan struct{}),
+		fs: c.FS, origin: origin, hashes: h, index: newIndex(c, origin), rebuilding: make(chan struct{}, 1), head: head, changed: make(chan struct{}),
 	}
 }
 
@@ -123,8 +124,9 @@ func (r *Reader) entries(ctx context.Context, from, to int64, reverse bool) iter
 
 // block is a run of whole batches.
 type block struct {
-	first int64
-	lines [][]byte
+	first   int64
+	lines   [][]byte
+	batches []run
 }
 
 // stretch is a segment as it stood when a query began.
@@ -289,6 +291,7 @@ func readBlock(f File, segment int64, from, to mark, buf *[]byte) (block, error)
 	*buf = (*buf)[:got]
 	b := block{first: from.index, lines: make([][]byte, 0, to.index-from.index)}
 	scan, err := auditlog.ScanBatches(bytes.NewReader(*buf), auditlog.Place{Offset: from.offset, Line: from.line, Index: from.index}, func(batch *auditlog.Batch) error {
+		b.batches = append(b.batches, run{segment, batch.Offset, batch.End, batch.Line, batch.Marker.First, batch.Marker.Size})
 		data := (*buf)[batch.Offset-from.offset:]
 		for data = data[:len(batch.Data)]; len(data) > 0; {
 			i := bytes.IndexByte(data, '\n')

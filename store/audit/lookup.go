@@ -1,0 +1,206 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/p8signet/signet/proto/auditlog"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// lookUp finds with the index, between two indexes that it follows.
+func (f *finder) lookUp(ctx context.Context, v view, from, to int64) error {
+	parts := v.parts
+	for i := range parts {
+		if f.q.Reverse {
+			i = len(parts) - 1 - i
+		}
+		_, first, next := parts[i].bounds()
+		lo, hi := max(first, from), min(next, to)
+		if lo >= hi {
+			continue
+		}
+		named, runs, err := f.named(parts[i], lo, hi)
+		if err != nil {
+			if err = f.r.index.broken(parts[i], err); err != nil {
+				return err
+			}
+			if err = f.read(ctx, lo, hi); err != nil {
+				return err
+			}
+			continue
+		}
+		if named == nil {
+			continue
+		}
+		if err := f.look(ctx, parts[i], named, runs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named are the places of a chunk, with lo <= index < hi, that may match; nil: none.
+func (f *finder) named(p part, lo, hi int64) (*set, []run, error) {
+	if !p.times().meets(&f.m) {
+		return nil, nil, nil
+	}
+	spans, err := p.spanTimes()
+	if err != nil {
+		return nil, nil, err
+	}
+	base, _, _ := p.bounds()
+	var s set
+	for i, t := range spans {
+		if t.meets(&f.m) {
+			s.addRange(max(int(lo-base), i*spanLen), min(int(hi-base), (i+1)*spanLen))
+		}
+	}
+	for _, t := range f.m.terms {
+		var o set
+		if err := p.places(t, &o); err != nil {
+			return nil, nil, err
+		}
+		if !s.and(&o) {
+			return nil, nil, nil
+		}
+	}
+	runs, err := p.runsOf()
+	return &s, runs, err
+}
+
+// look looks at the entries that were named.
+func (f *finder) look(ctx context.Context, p part, named *set, runs []run) error {
+	base, _, _ := p.bounds()
+	l := looker{r: f.r, runs: runs}
+	defer l.close()
+	next := func(i int) int { return named.after(i + 1) }
+	place := named.after(0)
+	if f.q.Reverse {
+		next = func(i int) int { return named.before(i - 1) }
+		place = named.before(chunkLen - 1)
+	}
+	for ; place >= 0 && place < chunkLen; place = next(place) {
+		f.at = base + int64(place)
+		if f.full() {
+			f.page.Next = f.at
+			return errEnough
+		}
+		line, err := l.line(ctx, f.at)
+		if err != nil {
+			return err
+		}
+		if err := f.take(Stored{Index: f.at, Line: line}, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// looker reads entries by the runs that they are in, and keeps the last one.
+type looker struct {
+	r       *Reader
+	runs    []run
+	at      *run
+	block   block
+	buf     []byte
+	file    File
+	segment int64
+}
+
+// line is the entry's. What the index says of where it is may be wrong, and then the log is read as if there were none.
+func (l *looker) line(ctx context.Context, index int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].behind > index })
+	if i < len(l.runs) && l.runs[i].first <= index {
+		err := l.load(&l.runs[i])
+		if err == nil {
+			return l.block.lines[index-l.block.first], nil
+		}
+		if errors.Is(err, ErrAbsent) {
+			return nil, err
+		}
+	}
+	l.at = nil
+	for s, err := range l.r.Entries(ctx, index, index+1) {
+		return slices.Clone(s.Line), err
+	}
+	return nil, errUnknown(index)
+}
+
+func (l *looker) load(r *run) error {
+	if l.at == r {
+		return nil
+	}
+	l.at = nil
+	if l.file == nil || l.segment != r.segment {
+		l.close()
+		f, err := openSegment(l.r.fs, l.r.origin.Log, r.segment)
+		if err != nil {
+			return err
+		}
+		l.file, l.segment = f, r.segment
+	}
+	b, err := readBlock(l.file, r.segment, mark{r.offset, r.first, r.line}, mark{offset: r.end, index: r.behind}, &l.buf)
+	if err != nil {
+		return err
+	}
+	l.at, l.block = r, b
+	return nil
+}
+
+func (l *looker) close() {
+	if l.file != nil {
+		_ = l.file.Close() // only read
+		l.file = nil
+	}
+}
+
+// headAt is the hash of the log's first size entries, proved against its head.
+func (r *Reader) headAt(ctx context.Context, size int64) (auditlog.Hash, error) {
+	var h auditlog.Hash
+	head := r.Head()
+	err := r.proven(ctx, func(hashes tlog.HashReader) error {
+		var err error
+		h, err = treeHash(size, head, hashes)
+		return err
+	})
+	return h, err
+}
+
+// oldest is the index of the oldest entry whose segment is here, and the time of the last one before it; zero: none is.
+func (r *Reader) oldest() (int64, time.Time, error) {
+	if err := r.reach(0); err != nil && !errors.Is(err, ErrAbsent) {
+		return 0, time.Time{}, err
+	}
+	files, err := listSegments(r.fs, r.origin.Log)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	r.mu.RLock()
+	links, head := r.links, r.head
+	r.mu.RUnlock()
+	for i, l := range links {
+		if !slices.ContainsFunc(files, func(f segmentFile) bool { return f.number == l.number }) {
+			continue
+		}
+		if i == 0 && l.prev == nil {
+			return l.first, time.Time{}, nil
+		}
+		h, _, err := readHeader(r.fs, r.origin, l.number)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrAbsent) {
+			continue // archived meanwhile
+		}
+		if err != nil || h == nil {
+			return l.first, time.Time{}, err
+		}
+		return l.first, h.Time, nil
+	}
+	return head.Size, time.Time{}, nil
+}
