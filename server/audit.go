@@ -8,6 +8,7 @@ import (
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/internal/authority"
 	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store/audit"
 )
 
 // auditService translates; the core's Log does the work.
@@ -26,8 +27,12 @@ func (a *auditService) ListEntries(ctx context.Context, req *signetv1.ListEntrie
 		PageToken:   req.GetPageToken(),
 	}
 	if f != nil {
-		ask.Filter = authority.Filter{
-			Key: f.GetKey(), Principal: f.GetPrincipal(), Action: f.GetAction(), Outcome: f.GetOutcome(), Log: f.GetLog(), Index: f.Index,
+		ask.Filter = authority.Filter{Log: f.GetLog(), Index: f.Index}
+		ask.Filter.Match = audit.Match{
+			Key: f.GetKey(), Principal: f.GetPrincipal(), Profile: f.GetProfile(), Action: f.GetAction(), Outcome: f.GetOutcome(),
+		}
+		if hash := f.GetTokenSha256(); len(hash) > 0 {
+			ask.Filter.Token = new(auditlog.Sum(hash))
 		}
 		if o := f.GetOutcome(); o != "" && !slices.Contains(auditlog.Outcomes(), auditlog.Outcome(o)) {
 			return nil, malformed("filter.outcome", "not an outcome; one of %v", auditlog.Outcomes())
@@ -40,6 +45,12 @@ func (a *auditService) ListEntries(ctx context.Context, req *signetv1.ListEntrie
 				return nil, malformed("filter.since", "not a time")
 			}
 			ask.Filter.Since = f.GetSince().AsTime()
+		}
+		if f.GetUntil() != nil {
+			if f.GetUntil().CheckValid() != nil {
+				return nil, malformed("filter.until", "not a time")
+			}
+			ask.Filter.Until = f.GetUntil().AsTime()
 		}
 	}
 	found, err := a.core.Entries(ctx, who, ask)

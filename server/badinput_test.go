@@ -153,6 +153,8 @@ func TestBadInput(t *testing.T) {
 
 		{"order nobody knows", operator, entries, &signetv1.ListEntriesRequest{Order: 7}, codes.InvalidArgument, "MALFORMED", "order"},
 		{"time that is none", operator, entries, &signetv1.ListEntriesRequest{Filter: &signetv1.EntryFilter{Since: &timestamppb.Timestamp{Nanos: -1}}}, codes.InvalidArgument, "MALFORMED", "filter.since"},
+		{"until that is none", operator, entries, &signetv1.ListEntriesRequest{Filter: &signetv1.EntryFilter{Until: &timestamppb.Timestamp{Nanos: -1}}}, codes.InvalidArgument, "MALFORMED", "filter.until"},
+		{"token that is no hash", operator, entries, &signetv1.ListEntriesRequest{Filter: &signetv1.EntryFilter{TokenSha256: []byte("eyJ")}}, codes.InvalidArgument, "MALFORMED", "filter.token_sha256"},
 		{"outcome that is none", operator, entries, &signetv1.ListEntriesRequest{Filter: &signetv1.EntryFilter{Outcome: "Allowed"}}, codes.InvalidArgument, "MALFORMED", "filter.outcome"},
 		{"action that is none", operator, entries, &signetv1.ListEntriesRequest{Filter: &signetv1.EntryFilter{Action: "mint"}}, codes.InvalidArgument, "MALFORMED", "filter.action"},
 		{"unknown field in a filter", operator, entries, &signetv1.ListEntriesRequest{Filter: unknown(&signetv1.EntryFilter{})}, codes.InvalidArgument, "MALFORMED", ""},

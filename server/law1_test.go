@@ -42,6 +42,8 @@ var carriers = map[protoreflect.FullName]string{
 	"signet.v1.EntryFilter.action":                 "compared",
 	"signet.v1.EntryFilter.outcome":                "compared",
 	"signet.v1.EntryFilter.log":                    "compared",
+	"signet.v1.EntryFilter.profile":                "compared",
+	"signet.v1.EntryFilter.token_sha256":           "SHA-256",
 	"signet.v1.ListEntriesRequest.page_token":      "place in a log",
 	"signet.v1.GetCheckpointRequest.log":           "compared",
 	"signet.v1.ProveInclusionRequest.log":          "compared",

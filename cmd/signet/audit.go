@@ -29,7 +29,7 @@ const maxPage = 5000
 
 func (a *app) auditList() *cobra.Command {
 	var f signetv1.EntryFilter
-	var since string
+	var since, until, token string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -38,27 +38,27 @@ func (a *app) auditList() *cobra.Command {
 the tree.`,
 		Example: `  signet audit list --since 24h
   signet audit list --key asc-release --action token.mint --outcome denied
+  signet audit list --profile ios-release --since 2026-01-01 --until 2026-02-01
   signet audit list --principal spiffe://signet.local/ci/1 --limit 0 -o json | jq -r .token.sha256`,
 		Args: cli.Args(),
 	}
 	cmd.Flags().StringVar(&f.Key, "key", "", "of this key")
 	cmd.Flags().StringVar(&f.Principal, "principal", "", "of this caller, a SPIFFE id")
+	cmd.Flags().StringVar(&f.Profile, "profile", "", "of this profile")
+	cmd.Flags().StringVar(&token, "token", "", "of the token with this SHA-256, in hexadecimal; never the token itself")
 	cmd.Flags().StringVar(&f.Action, "action", "", "with this action, such as token.mint")
 	cmd.Flags().StringVar(&f.Outcome, "outcome", "", "with this outcome: allowed, denied, failed, intent, done, withheld, recovered, summary")
 	cmd.Flags().StringVar(&f.Log, "log", "", "of this log only, by origin or log id; all logs of the node when left out")
 	cmd.Flags().StringVar(&since, "since", "", "not older than this: 2h, 7d, 2026-01-31 or 2026-01-31T15:04:05Z")
+	cmd.Flags().StringVar(&until, "until", "", "older than this: as --since")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many, the newest ones; 0 for all")
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		if limit < 0 {
 			return cli.Malformedf("", "--limit is 0 or more")
 		}
-		if since != "" {
-			t, err := parseSince(since, a.Now())
-			if err != nil {
-				return err
-			}
-			f.Since = timestamppb.New(t)
+		if err := a.narrow(&f, since, until, token); err != nil {
+			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			entries, err := newest(ctx, cl, &f, limit)
@@ -98,8 +98,37 @@ func newest(ctx context.Context, cl *client.Client, f *signetv1.EntryFilter, lim
 	return entries, nil
 }
 
-// parseSince takes a point in time, or a duration before now.
-func parseSince(s string, now time.Time) (time.Time, error) {
+// narrow adds to a filter what is not text.
+func (a *app) narrow(f *signetv1.EntryFilter, since, until, token string) error {
+	for _, limit := range []struct {
+		flag, value string
+		to          **timestamppb.Timestamp
+	}{{"--since", since, &f.Since}, {"--until", until, &f.Until}} {
+		if limit.value == "" {
+			continue
+		}
+		t, err := parseWhen(limit.flag, limit.value, a.Now())
+		if err != nil {
+			return err
+		}
+		*limit.to = timestamppb.New(t)
+	}
+	if f.Since != nil && f.Until != nil && !f.Since.AsTime().Before(f.Until.AsTime()) {
+		return cli.Malformedf("", "--since is not before --until: no entry is in between")
+	}
+	if token == "" {
+		return nil
+	}
+	var sum auditlog.Sum
+	if err := sum.UnmarshalText([]byte(strings.ToLower(strings.TrimPrefix(token, "sha256:")))); err != nil {
+		return cli.Malformedf("printf %s \"$TOKEN\" | sha256sum makes it", "--token is the SHA-256 of a token, 64 hexadecimal digits, and not the token")
+	}
+	f.TokenSha256 = sum[:]
+	return nil
+}
+
+// parseWhen takes a point in time, or a duration before now.
+func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t, nil
@@ -113,7 +142,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, cli.Malformedf("", "--since is a duration such as 2h or 7d, or a time such as 2026-01-31 or 2026-01-31T15:04:05Z")
+	return time.Time{}, cli.Malformedf("", "%s is a duration such as 2h or 7d, or a time such as 2026-01-31 or 2026-01-31T15:04:05Z", flag)
 }
 
 func (a *app) printEntries(entries []*signetv1.StoredEntry) error {

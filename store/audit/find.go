@@ -15,8 +15,8 @@ import (
 // Match says which entries are wanted; what is empty does not limit.
 type Match struct {
 	Key, Principal, Profile, Action, Outcome string
-	// Token is the SHA-256 of the compact token.
-	Token auditlog.Sum
+	// Token is the SHA-256 of the compact token; nil: of any, or of none.
+	Token *auditlog.Sum
 	// Since is the oldest time, Until the first that is too young.
 	Since, Until time.Time
 }
@@ -28,7 +28,7 @@ func (m Match) Entry(e *auditlog.Entry) bool {
 		(m.Profile == "" || m.Profile == e.Profile) &&
 		(m.Action == "" || m.Action == e.Action) &&
 		(m.Outcome == "" || m.Outcome == string(e.Outcome)) &&
-		(m.Token == auditlog.Sum{} || e.Token != nil && e.Token.SHA256 == m.Token) &&
+		(m.Token == nil || e.Token != nil && e.Token.SHA256 == *m.Token) &&
 		!e.Time.Before(m.Since) && (m.Until.IsZero() || e.Time.Before(m.Until))
 }
 
@@ -274,7 +274,7 @@ func newMatcher(m Match) matcher {
 	if !m.Until.IsZero() {
 		r.until = micros(m.Until)
 	}
-	if m.Token != (auditlog.Sum{}) {
+	if m.Token != nil {
 		r.token = []byte(m.Token.String())
 		r.terms = append(r.terms, termOf(dimToken, r.token))
 	}

@@ -51,7 +51,7 @@ func drawMatch(t *rapid.T, span time.Duration) audit.Match {
 		Action: pick("m.action", "token.mint", "key.read"), Outcome: pick("m.outcome", "allowed", "summary"),
 	}
 	if rapid.IntRange(0, 3).Draw(t, "m.token") == 0 {
-		m.Token = auditlog.Sum{byte(rapid.IntRange(1, 7).Draw(t, "m.sum"))}
+		m.Token = &auditlog.Sum{byte(rapid.IntRange(0, 7).Draw(t, "m.sum"))}
 	}
 	at := func(name string) time.Time {
 		if rapid.Bool().Draw(t, name+"?") {

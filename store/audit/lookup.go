@@ -174,6 +174,12 @@ func (r *Reader) headAt(ctx context.Context, size int64) (auditlog.Hash, error) 
 	return h, err
 }
 
+// First is the index of the oldest entry whose segment is here; the head's size if none is.
+func (r *Reader) First() (int64, error) {
+	first, _, err := r.oldest()
+	return first, err
+}
+
 // oldest is the index of the oldest entry whose segment is here, and the time of the last one before it; zero: none is.
 func (r *Reader) oldest() (int64, time.Time, error) {
 	if err := r.reach(0); err != nil && !errors.Is(err, ErrAbsent) {

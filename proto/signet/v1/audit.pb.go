@@ -88,7 +88,13 @@ type EntryFilter struct {
 	// Of one log: its origin or log id. All logs of the node when empty.
 	Log string `protobuf:"bytes,6,opt,name=log,proto3" json:"log,omitempty"`
 	// The entry at this index. Needs log, or means the current log.
-	Index         *int64 `protobuf:"varint,7,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	Index *int64 `protobuf:"varint,7,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	// Older than this.
+	Until *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
+	// Of this profile.
+	Profile string `protobuf:"bytes,9,opt,name=profile,proto3" json:"profile,omitempty"`
+	// Of the token with this SHA-256.
+	TokenSha256   []byte `protobuf:"bytes,10,opt,name=token_sha256,json=tokenSha256,proto3" json:"token_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -172,6 +178,27 @@ func (x *EntryFilter) GetIndex() int64 {
 	return 0
 }
 
+func (x *EntryFilter) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *EntryFilter) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *EntryFilter) GetTokenSha256() []byte {
+	if x != nil {
+		return x.TokenSha256
+	}
+	return nil
+}
+
 // ListEntriesRequest asks for a page of entries.
 type ListEntriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -181,7 +208,7 @@ type ListEntriesRequest struct {
 	Order EntryOrder `protobuf:"varint,2,opt,name=order,proto3,enum=signet.v1.EntryOrder" json:"order,omitempty"`
 	// At most this many; 100 when 0.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the page before.
+	// From the page before, of a request with the same filter and order.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -671,7 +698,7 @@ var File_signet_v1_audit_proto protoreflect.FileDescriptor
 
 const file_signet_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x15signet/v1/audit.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x02\n" +
+	"\x15signet/v1/audit.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x03\n" +
 	"\vEntryFilter\x12\x1a\n" +
 	"\x03key\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x03key\x12&\n" +
 	"\tprincipal\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tprincipal\x12\x1f\n" +
@@ -679,7 +706,12 @@ const file_signet_v1_audit_proto_rawDesc = "" +
 	"\aoutcome\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18 R\aoutcome\x120\n" +
 	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
 	"\x03log\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x03log\x12\"\n" +
-	"\x05index\x18\a \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x05index\x88\x01\x01B\b\n" +
+	"\x05index\x18\a \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x05index\x88\x01\x01\x120\n" +
+	"\x05until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\"\n" +
+	"\aprofile\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aprofile\x12-\n" +
+	"\ftoken_sha256\x18\n" +
+	" \x01(\fB\n" +
+	"\xbaH\a\xd8\x01\x01z\x02h R\vtokenSha256B\b\n" +
 	"\x06_index\"\xcd\x01\n" +
 	"\x12ListEntriesRequest\x12.\n" +
 	"\x06filter\x18\x01 \x01(\v2\x16.signet.v1.EntryFilterR\x06filter\x125\n" +
@@ -756,22 +788,23 @@ var file_signet_v1_audit_proto_goTypes = []any{
 }
 var file_signet_v1_audit_proto_depIdxs = []int32{
 	11, // 0: signet.v1.EntryFilter.since:type_name -> google.protobuf.Timestamp
-	1,  // 1: signet.v1.ListEntriesRequest.filter:type_name -> signet.v1.EntryFilter
-	0,  // 2: signet.v1.ListEntriesRequest.order:type_name -> signet.v1.EntryOrder
-	4,  // 3: signet.v1.ListEntriesResponse.entries:type_name -> signet.v1.StoredEntry
-	2,  // 4: signet.v1.AuditService.ListEntries:input_type -> signet.v1.ListEntriesRequest
-	5,  // 5: signet.v1.AuditService.GetCheckpoint:input_type -> signet.v1.GetCheckpointRequest
-	7,  // 6: signet.v1.AuditService.ProveInclusion:input_type -> signet.v1.ProveInclusionRequest
-	9,  // 7: signet.v1.AuditService.ProveConsistency:input_type -> signet.v1.ProveConsistencyRequest
-	3,  // 8: signet.v1.AuditService.ListEntries:output_type -> signet.v1.ListEntriesResponse
-	6,  // 9: signet.v1.AuditService.GetCheckpoint:output_type -> signet.v1.Checkpoint
-	8,  // 10: signet.v1.AuditService.ProveInclusion:output_type -> signet.v1.ProveInclusionResponse
-	10, // 11: signet.v1.AuditService.ProveConsistency:output_type -> signet.v1.ProveConsistencyResponse
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	11, // 1: signet.v1.EntryFilter.until:type_name -> google.protobuf.Timestamp
+	1,  // 2: signet.v1.ListEntriesRequest.filter:type_name -> signet.v1.EntryFilter
+	0,  // 3: signet.v1.ListEntriesRequest.order:type_name -> signet.v1.EntryOrder
+	4,  // 4: signet.v1.ListEntriesResponse.entries:type_name -> signet.v1.StoredEntry
+	2,  // 5: signet.v1.AuditService.ListEntries:input_type -> signet.v1.ListEntriesRequest
+	5,  // 6: signet.v1.AuditService.GetCheckpoint:input_type -> signet.v1.GetCheckpointRequest
+	7,  // 7: signet.v1.AuditService.ProveInclusion:input_type -> signet.v1.ProveInclusionRequest
+	9,  // 8: signet.v1.AuditService.ProveConsistency:input_type -> signet.v1.ProveConsistencyRequest
+	3,  // 9: signet.v1.AuditService.ListEntries:output_type -> signet.v1.ListEntriesResponse
+	6,  // 10: signet.v1.AuditService.GetCheckpoint:output_type -> signet.v1.Checkpoint
+	8,  // 11: signet.v1.AuditService.ProveInclusion:output_type -> signet.v1.ProveInclusionResponse
+	10, // 12: signet.v1.AuditService.ProveConsistency:output_type -> signet.v1.ProveConsistencyResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_audit_proto_init() }

@@ -31,7 +31,8 @@ const (
 //
 // AuditService reads the audit log and proves things about it.
 type AuditServiceClient interface {
-	// ListEntries answers entries as stored bytes. The query itself is recorded.
+	// ListEntries answers entries as stored bytes. The query itself is recorded. When it comes upon entries whose segments were
+	// archived, and that may match: FAILED_PRECONDITION with the reason ARCHIVED.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
 	// GetCheckpoint answers the latest signed checkpoint of a log. A log that a gap has ended, and that lost what was
 	// signed, has none: FAILED_PRECONDITION with the reason LOG_ENDED. Its head is in the first entry of the next log.
@@ -97,7 +98,8 @@ func (c *auditServiceClient) ProveConsistency(ctx context.Context, in *ProveCons
 //
 // AuditService reads the audit log and proves things about it.
 type AuditServiceServer interface {
-	// ListEntries answers entries as stored bytes. The query itself is recorded.
+	// ListEntries answers entries as stored bytes. The query itself is recorded. When it comes upon entries whose segments were
+	// archived, and that may match: FAILED_PRECONDITION with the reason ARCHIVED.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
 	// GetCheckpoint answers the latest signed checkpoint of a log. A log that a gap has ended, and that lost what was
 	// signed, has none: FAILED_PRECONDITION with the reason LOG_ENDED. Its head is in the first entry of the next log.

@@ -11,6 +11,7 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store/audit"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -317,9 +318,9 @@ func TestPastedKeys(t *testing.T) {
 	wantReason(t, err, ErrMalformed, ReasonMalformed)
 	_, err = v.Policies.Apply(ctx, operator, ApplyRequest{Document: []byte(basicPolicy + "# " + text + "\n")})
 	wantReason(t, err, ErrMalformed, ReasonMalformed)
-	_, err = v.Log.Entries(ctx, operator, EntriesRequest{Limit: 1, Filter: Filter{Key: text}})
+	_, err = v.Log.Entries(ctx, operator, EntriesRequest{Limit: 1, Filter: Filter{Match: audit.Match{Key: text}}})
 	wantReason(t, err, ErrMalformed, ReasonMalformed)
-	_, err = v.Log.Entries(ctx, operator, EntriesRequest{Limit: 1, Filter: Filter{Principal: text}})
+	_, err = v.Log.Entries(ctx, operator, EntriesRequest{Limit: 1, Filter: Filter{Match: audit.Match{Principal: text}}})
 	check(t, err)
 	v.changer.summarise(ctx)
 

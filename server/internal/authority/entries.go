@@ -1,15 +1,13 @@
 package authority
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
-	"strings"
-	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/policy"
@@ -18,9 +16,7 @@ import (
 
 // Filter says which entries; what is empty does not limit.
 type Filter struct {
-	Key, Principal, Action, Outcome string
-	// Since is the oldest time.
-	Since time.Time
+	audit.Match
 	// Log is an origin or log id; every log of the node when empty, unless Index is given: then the current log.
 	Log string
 	// Index is one entry's.
@@ -48,7 +44,7 @@ type StoredEntry struct {
 }
 
 // EntriesPage is a page of entries. It may have fewer than were asked for, or none, and still not be the last: one
-// call looks at so many entries only.
+// call reads so many entries only.
 type EntriesPage struct {
 	Entries []StoredEntry
 	// NextPageToken is empty at the end.
@@ -56,12 +52,10 @@ type EntriesPage struct {
 }
 
 const (
-	// scanLimit is how many entries one call looks at.
-	scanLimit = 200_000
 	// pageBytes is how many bytes of lines fill a page, whatever was asked for: clients take 4 MiB unless told otherwise.
 	pageBytes = 3 << 20
-	// timeSlack is how far entries may stand before ones that are a little older: callers stamp them while they queue.
-	timeSlack = time.Minute
+	// timeSlack is how far entries may stand before ones that are a little older.
+	timeSlack = audit.TimeSlack
 )
 
 // Entries answers entries as stored bytes. The query is recorded before it is answered. Walking forward it ends where
@@ -70,15 +64,15 @@ func (l *Log) Entries(ctx context.Context, p policy.Principal, req EntriesReques
 	var page EntriesPage
 	want := ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}
 	_, err := l.answer(ctx, p, want, func(call *call) error {
-		if auditlog.LooksLikeKey(req.Filter.Key) {
-			return malformed("the key's name looks like a private key; it was not recorded, but a key that was pasted must be taken for leaked")
+		if auditlog.LooksLikeKey(req.Filter.Key) || auditlog.LooksLikeKey(req.Filter.Profile) {
+			return malformed("the name looks like a private key; it was not recorded, but a key that was pasted must be taken for leaked")
 		}
-		call.entry.Key = req.Filter.Key
+		call.entry.Key, call.entry.Profile = req.Filter.Key, req.Filter.Profile
 		stretches, err := l.stretches(req)
 		if err != nil {
 			return err
 		}
-		page, err = scan(ctx, req, stretches)
+		page, err = walk(ctx, req, stretches)
 		return err
 	})
 	if err != nil {
@@ -94,16 +88,17 @@ type stretch struct {
 }
 
 // cursor is where a query goes on, in a page token: at the entry of log at index, walking forward no further than the
-// first size entries of end.
+// first size entries of end. It is of no use to another query.
 type cursor struct {
 	log   string
 	index int64
 	end   string
 	size  int64
+	query string // digest
 }
 
 func (c cursor) token() string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %d %s %d", c.log, c.index, c.end, c.size))
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %d %s %d %s", c.log, c.index, c.end, c.size, c.query))
 }
 
 func parseCursor(token string) (cursor, bool) {
@@ -112,8 +107,23 @@ func parseCursor(token string) (cursor, bool) {
 	if err != nil {
 		return c, false
 	}
-	n, err := fmt.Sscanf(string(text), "%s %d %s %d", &c.log, &c.index, &c.end, &c.size)
-	return c, err == nil && n == 4 && c.index >= 0 && c.size >= 0 && c.token() == token
+	n, err := fmt.Sscanf(string(text), "%s %d %s %d %s", &c.log, &c.index, &c.end, &c.size, &c.query)
+	return c, err == nil && n == 5 && c.index >= 0 && c.size >= 0 && c.token() == token
+}
+
+// digest tells queries apart whose pages are not each other's; how many entries a page has is no matter.
+func (r EntriesRequest) digest() string {
+	f := r.Filter
+	index, token := int64(-1), ""
+	if f.Index != nil {
+		index = *f.Index
+	}
+	if f.Token != nil {
+		token = f.Token.String()
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %s %d %d %q %d %v", f.Key, f.Principal, f.Profile, f.Action, f.Outcome, token,
+		f.Since.UnixNano(), f.Until.UnixNano(), f.Log, index, r.OldestFirst))
+	return hex.EncodeToString(sum[:8])
 }
 
 // stretches are what a query walks, in the order in which it does, from its page token on.
@@ -154,7 +164,7 @@ func resume(all []stretch, ids []string, req EntriesRequest) ([]stretch, bool) {
 	c, ok := parseCursor(req.PageToken)
 	at, end := slices.Index(ids, c.log), slices.Index(ids, c.end)
 	switch {
-	case !ok || at < 0 || end < 0:
+	case !ok || at < 0 || end < 0 || c.query != req.digest():
 		return nil, false
 	case req.OldestFirst:
 		all[at].from = max(all[at].from, c.index)
@@ -166,101 +176,61 @@ func resume(all []stretch, ids []string, req EntriesRequest) ([]stretch, bool) {
 	}
 }
 
-// scan walks until the page is full, the query is at its end, or it has looked at enough.
-func scan(ctx context.Context, req EntriesRequest, stretches []stretch) (EntriesPage, error) {
+// walk goes through the logs until the page is full, the query is at its end, or one of them was read long enough.
+func walk(ctx context.Context, req EntriesRequest, stretches []stretch) (EntriesPage, error) {
 	var page EntriesPage
-	match, seen, size := newMatcher(req.Filter), 0, 0
-	for i, s := range stretches {
-		walk := s.Reverse
-		if req.OldestFirst {
-			walk = s.Entries
+	end := stretches[len(stretches)-1]
+	next := func(s stretch, index int64) {
+		page.NextPageToken = cursor{s.Origin().Log, index, end.Origin().Log, end.to, req.digest()}.token()
+	}
+	limit, room := req.Limit, pageBytes
+	for _, s := range stretches {
+		if s.from >= s.to {
+			continue
 		}
-		if req.OldestFirst && (i > 0 || req.PageToken == "") {
-			var err error
-			if s.from, err = match.skip(ctx, s); err != nil {
-				return page, err
-			}
+		if limit == 0 || room <= 0 {
+			next(s, s.start(req.OldestFirst))
+			return page, nil
 		}
-		for stored, err := range walk(ctx, s.from, s.to) {
-			if err != nil {
-				return page, err
+		found, err := s.Find(ctx, audit.Query{Match: req.Filter.Match, From: s.from, To: s.to, Reverse: !req.OldestFirst, Limit: limit, Bytes: room})
+		if errors.Is(err, audit.ErrAbsent) {
+			if len(page.Entries) == 0 {
+				return page, archived(s.Reader)
 			}
-			if len(page.Entries) == req.Limit || seen == scanLimit || size >= pageBytes {
-				end := stretches[len(stretches)-1]
-				page.NextPageToken = cursor{s.Origin().Log, stored.Index, end.Origin().Log, end.to}.token()
-				return page, nil
-			}
-			seen++
-			matches, over, err := match.entry(stored.Line)
-			if err != nil {
-				return page, err
-			}
-			if over && !req.OldestFirst {
-				return page, nil
-			}
-			if matches {
-				size += len(stored.Line)
-				page.Entries = append(page.Entries, StoredEntry{Origin: s.Origin().String(), Index: stored.Index, Line: bytes.Clone(stored.Line)})
-			}
+			next(s, s.start(req.OldestFirst))
+			return page, nil
+		}
+		if err != nil {
+			return page, fmt.Errorf("reading the log: %w", err)
+		}
+		for _, e := range found.Entries {
+			page.Entries = append(page.Entries, StoredEntry{Origin: s.Origin().String(), Index: e.Index, Line: e.Line})
+			room -= len(e.Line)
+		}
+		if limit -= len(found.Entries); found.Next >= 0 {
+			next(s, found.Next)
+			return page, nil
 		}
 	}
 	return page, nil
 }
 
-// matcher is a filter made ready: most lines are told apart by their bytes and not parsed.
-type matcher struct {
-	filter Filter
-	needed [][]byte // every line that matches has these
+// start is the index at which a query begins to walk.
+func (s stretch) start(oldestFirst bool) int64 {
+	if oldestFirst {
+		return s.from
+	}
+	return s.to - 1
 }
 
-func newMatcher(f Filter) *matcher {
-	m := &matcher{filter: f}
-	for _, value := range []string{f.Key, f.Principal, f.Action, f.Outcome} {
-		if plain := strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:/") == ""; plain && value != "" {
-			m.needed = append(m.needed, []byte(`"`+value+`"`))
-		}
+// archived is the answer where entries are asked for whose segments are not here any more.
+func archived(r *audit.Reader) *Error {
+	what := "all of its segments"
+	if first, err := r.First(); err == nil && first < r.Head().Size {
+		what = fmt.Sprintf("the segments with its entries before index %d", first)
 	}
-	return m
-}
-
-// entry says whether a line matches, and whether it is so old that, walking back, no other can.
-func (m *matcher) entry(line []byte) (bool, bool, error) {
-	if m.filter.Since.IsZero() {
-		for _, needed := range m.needed {
-			if !bytes.Contains(line, needed) {
-				return false, false, nil
-			}
-		}
+	return &Error{
+		Kind: ErrPrecondition, Reason: ReasonArchived,
+		Public: fmt.Sprintf("of log %s, %s were archived, and entries that match may be in them; ask for what is here with a later since, newest first, or read the archive: signet audit verify --dir proves it", r.Origin(), what),
 	}
-	e, err := auditlog.ParseEntry(line)
-	if err != nil {
-		return false, false, fmt.Errorf("reading the log: %w", err)
-	}
-	f := m.filter
-	matches := (f.Key == "" || f.Key == e.Key) &&
-		(f.Principal == "" || e.Principal != nil && f.Principal == e.Principal.ID) &&
-		(f.Action == "" || f.Action == e.Action) &&
-		(f.Outcome == "" || f.Outcome == string(e.Outcome)) &&
-		!e.Time.Before(f.Since)
-	return matches, e.Time.Before(f.Since.Add(-timeSlack)), nil
-}
-
-// skip is where, walking forward, entries begin to be young enough: time in the log does not run backwards.
-func (m *matcher) skip(ctx context.Context, s stretch) (int64, error) {
-	if m.filter.Since.IsZero() {
-		return s.from, nil
-	}
-	var failed error
-	found := sort.Search(int(max(0, s.to-s.from)), func(i int) bool {
-		for stored, err := range s.Entries(ctx, s.from+int64(i), s.from+int64(i)+1) {
-			old := false
-			if err == nil {
-				_, old, err = m.entry(stored.Line)
-			}
-			failed = errors.Join(failed, err)
-			return !old
-		}
-		return true
-	})
-	return s.from + int64(found), failed
 }

@@ -10,14 +10,14 @@ import (
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store/audit"
 )
 
 // naiveEntries are the ids of the entries that match, in order.
 func (v *vault) naiveEntries(f Filter, oldest bool) []string {
 	var all []string
 	for i, e := range v.entries() {
-		if e.Action != string(policy.AuditRead) && (f.Key == "" || f.Key == e.Key) && (f.Principal == "" || e.Principal != nil && e.Principal.ID == f.Principal) &&
-			(f.Action == "" || e.Action == f.Action) && (f.Outcome == "" || string(e.Outcome) == f.Outcome) && !e.Time.Before(f.Since) {
+		if e.Action != string(policy.AuditRead) && f.Entry(e) {
 			all = append(all, fmt.Sprint(i, " ", e.ID, " ", e.Outcome))
 		}
 	}
@@ -42,17 +42,22 @@ func TestEntries(t *testing.T) {
 			v.acknowledge(v.openGaps()[0].ID)
 		}
 	}
+	minted := v.lastToken()
 	filters := map[string]Filter{
 		"all":                {},
-		"key":                {Key: "other"},
-		"principal":          {Principal: callerID},
-		"unknown principal":  {Principal: "spiffe://signet.test/\"x\""},
-		"action":             {Action: string(policy.TokenMint)},
-		"outcome":            {Outcome: string(auditlog.Denied)},
-		"since":              {Since: start.Add(10 * time.Minute)},
-		"since, second log":  {Since: start.Add(20 * time.Minute)},
-		"since the future":   {Since: start.Add(1000 * time.Hour)},
-		"everything at once": {Key: "asc", Principal: callerID, Action: string(policy.TokenMint), Outcome: string(auditlog.Allowed), Since: start.Add(3 * time.Minute)},
+		"key":                {Match: audit.Match{Key: "other"}},
+		"principal":          {Match: audit.Match{Principal: callerID}},
+		"unknown principal":  {Match: audit.Match{Principal: "spiffe://signet.test/\"x\""}},
+		"profile":            {Match: audit.Match{Profile: "builds"}},
+		"action":             {Match: audit.Match{Action: string(policy.TokenMint)}},
+		"outcome":            {Match: audit.Match{Outcome: string(auditlog.Denied)}},
+		"token":              {Match: audit.Match{Token: &minted}},
+		"since":              {Match: audit.Match{Since: start.Add(10 * time.Minute)}},
+		"since, second log":  {Match: audit.Match{Since: start.Add(20 * time.Minute)}},
+		"since the future":   {Match: audit.Match{Since: start.Add(1000 * time.Hour)}},
+		"until":              {Match: audit.Match{Until: start.Add(10 * time.Minute)}},
+		"a while":            {Match: audit.Match{Since: start.Add(10 * time.Minute), Until: start.Add(20 * time.Minute)}},
+		"everything at once": {Match: audit.Match{Key: "asc", Principal: callerID, Profile: "release", Action: string(policy.TokenMint), Outcome: string(auditlog.Allowed), Since: start.Add(3 * time.Minute), Until: start.Add(28 * time.Minute)}},
 	}
 	order := map[string]int{}
 	for i, stored := range v.stored() {
@@ -93,6 +98,61 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// lastToken is the SHA-256 of the token that was minted last.
+func (v *vault) lastToken() auditlog.Sum {
+	for _, e := range slices.Backward(v.entries()) {
+		if e.Token != nil {
+			return e.Token.SHA256
+		}
+	}
+	v.t.Fatal("nothing was minted")
+	return auditlog.Sum{}
+}
+
+// TestPageToken: a page token belongs to its query, and pages stay what they were while the log grows.
+func TestPageToken(t *testing.T) {
+	v := ready(t)
+	for range 10 {
+		v.mustMint("release")
+	}
+	security := principal("spiffe://signet.test/security/eve")
+	ask := EntriesRequest{Filter: Filter{Match: audit.Match{Action: string(policy.TokenMint)}}, Limit: 3}
+	first, err := v.Log.Entries(t.Context(), security, ask)
+	check(t, err)
+	seen := map[int64]bool{}
+	for _, e := range first.Entries {
+		seen[e.Index] = true
+	}
+	ask.PageToken = first.NextPageToken
+	for name, edit := range map[string]func(*EntriesRequest){
+		"another filter": func(r *EntriesRequest) { r.Filter.Key = "asc" },
+		"another order":  func(r *EntriesRequest) { r.OldestFirst = true },
+		"another time":   func(r *EntriesRequest) { r.Filter.Until = v.clock.Now() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := ask
+			edit(&other)
+			_, err := v.Log.Entries(t.Context(), security, other)
+			wantReason(t, err, ErrMalformed, ReasonMalformed)
+		})
+	}
+	for ask.PageToken != "" {
+		v.mustMint("release")
+		page, err := v.Log.Entries(t.Context(), security, ask)
+		check(t, err)
+		for _, e := range page.Entries {
+			if seen[e.Index] {
+				t.Errorf("entry %d is on two pages", e.Index)
+			}
+			seen[e.Index] = true
+		}
+		ask.PageToken = page.NextPageToken
+	}
+	if len(seen) != 10 {
+		t.Errorf("%d entries on all pages", len(seen))
+	}
+}
+
 // stored are all lines of all logs.
 func (v *vault) stored() []string {
 	var all []string
@@ -128,7 +188,7 @@ func TestEntryByIndex(t *testing.T) {
 	}
 	_, err = v.Log.Entries(t.Context(), security, EntriesRequest{Filter: Filter{Log: "nosuchlog"}, Limit: 10})
 	wantReason(t, err, ErrNotFound, ReasonNotFound)
-	for _, token := range []string{"!", "Zm9v", cursor{"nosuchlog", 3, "nosuchlog", 9}.token()} {
+	for _, token := range []string{"!", "Zm9v", cursor{"nosuchlog", 3, "nosuchlog", 9, EntriesRequest{Limit: 10}.digest()}.token()} {
 		_, err = v.Log.Entries(t.Context(), security, EntriesRequest{PageToken: token, Limit: 10})
 		wantReason(t, err, ErrMalformed, ReasonMalformed)
 	}

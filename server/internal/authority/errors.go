@@ -39,6 +39,7 @@ const (
 	ReasonOutcomeUnknown   Reason = "OUTCOME_UNKNOWN"
 	ReasonGap              Reason = "GAP"
 	ReasonLogEnded         Reason = "LOG_ENDED"
+	ReasonArchived         Reason = "ARCHIVED"
 	ReasonClock            Reason = "CLOCK"
 	ReasonWithheld         Reason = "WITHHELD"
 	ReasonShuttingDown     Reason = "SHUTTING_DOWN"
