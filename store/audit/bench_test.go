@@ -1,14 +1,17 @@
 package audit_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/store/audit"
 	"github.com/p8signet/signet/store/storetest"
 )
@@ -142,4 +145,163 @@ func BenchmarkEntries(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*20000/b.Elapsed().Seconds(), "entries/s")
+}
+
+// noSync writes to a real disk and waits for none of it: to make a large log quickly.
+type noSync struct{ audit.FS }
+
+func (d noSync) Create(name string) (audit.File, error) {
+	f, err := d.FS.Create(name)
+	return noSyncFile{f}, err
+}
+
+func (noSync) SyncDir(string) error { return nil }
+
+type noSyncFile struct{ audit.File }
+
+func (noSyncFile) Sync() error { return nil }
+
+// varied is the ith entry of a log as a large team's is: 200 keys, 100,000 principals, of which 500 do most, one in fifty
+// denied, ten days.
+func varied(i int) *auditlog.Entry {
+	e := entry(i)
+	n := uint64(i) * 0x9e3779b97f4a7c15 //nolint:gosec // any bits
+	e.Time = epoch.Add(time.Duration(i) * 432 * time.Millisecond)
+	who := n >> 20 % 500
+	if n>>10%10 == 0 {
+		who = n >> 20 % 100_000
+	}
+	e.Principal.ID = fmt.Sprintf("spiffe://acme.internal/ci/ios/runner-%d", who)
+	e.Key = fmt.Sprintf("asc-%d", who%200)
+	e.Profile = fmt.Sprintf("%s-release-%d", e.Key, who%2)
+	binary.BigEndian.PutUint64(e.Token.SHA256[:], n)
+	e.Root = nil
+	if n>>33%50 == 0 {
+		e.Outcome, e.Token, e.Reason = auditlog.Denied, nil, "DENIED: no grant of the caller's allows the profile"
+	}
+	return e
+}
+
+// big is a log of n varied entries, with its index.
+func big(b *testing.B, n int) (audit.Config, *audit.Log) {
+	b.Helper()
+	c := config(noSync{audit.DirFS(b.TempDir())})
+	l := mustOpen(b, c)
+	b.Cleanup(func() { mustClose(b, l) })
+	fill(b, l, n)
+	if err := l.Follow(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return c, l
+}
+
+// fill appends n varied entries.
+func fill(b *testing.B, l *audit.Log, n int) {
+	b.Helper()
+	const callers = 512
+	turn := make(chan int, callers)
+	go func() {
+		defer close(turn)
+		for i := range n {
+			turn <- i
+		}
+	}()
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for i := range turn {
+				mustAppend(b, l, varied(i), audit.AppendOptions{})
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// bigLen is how many entries the bars are about; less with -short.
+func bigLen() int {
+	if testing.Short() {
+		return 200_000
+	}
+	return 2_000_000
+}
+
+// BenchmarkQuery asks for first pages of a large log. The bar is 50 ms.
+func BenchmarkQuery(b *testing.B) {
+	n := bigLen()
+	_, l := big(b, n)
+	r, err := l.Reader("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	middle := varied(n / 2)
+	for _, q := range []struct {
+		name  string
+		match audit.Match
+	}{
+		{"key", audit.Match{Key: "asc-7"}},
+		{"key-denied", audit.Match{Key: "asc-7", Outcome: "denied"}},
+		{"principal", audit.Match{Principal: middle.Principal.ID}},
+		{"nobody", audit.Match{Principal: "spiffe://acme.internal/none", Action: "token.mint"}},
+		{"never-together", audit.Match{Key: "asc-7", Profile: "asc-8-release-1"}},
+		{"token", audit.Match{Token: &auditlog.Sum{0x9e, 0x37, 0x79, 0xb9, 0x7f, 0x4a, 0x7c, 0x15, 0, 0, 0, 0}}},
+		{"a-day-denied", audit.Match{Outcome: "denied", Since: middle.Time, Until: middle.Time.Add(24 * time.Hour)}},
+	} {
+		for _, reverse := range []bool{true, false} {
+			b.Run(fmt.Sprintf("%s/reverse=%v", q.name, reverse), func(b *testing.B) {
+				found := 0
+				for b.Loop() {
+					p, err := r.Find(b.Context(), audit.Query{Match: q.match, Reverse: reverse, Limit: 100, Bytes: 1 << 20})
+					if err != nil {
+						b.Fatal(err)
+					}
+					found = len(p.Entries)
+				}
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1000, "ms/page")
+				b.ReportMetric(float64(found), "entries")
+			})
+		}
+	}
+	b.Run("totals", func(b *testing.B) {
+		for b.Loop() {
+			for _, err := range r.Totals(b.Context(), time.Time{}, time.Time{}) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// BenchmarkFollow makes the index of a large log anew.
+func BenchmarkFollow(b *testing.B) {
+	c, l := big(b, bigLen()/2)
+	mustClose(b, l)
+	index := path.Join(origin.Log, "index")
+	for b.Loop() {
+		if err := c.FS.Remove(index); err != nil {
+			b.Fatal(err)
+		}
+		again := mustOpen(b, c)
+		if err := again.Follow(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		mustClose(b, again)
+	}
+	b.ReportMetric(float64(l.Head().Size)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkVerify verifies a large log as signet audit verify --dir does. The bar is 300,000 a second.
+func BenchmarkVerify(b *testing.B) {
+	dir := b.TempDir()
+	c := config(noSync{audit.DirFS(dir)})
+	l := mustOpen(b, c)
+	fill(b, l, bigLen()/4)
+	mustClose(b, l)
+	for b.Loop() {
+		r, err := auditlog.VerifySegments(os.DirFS(filepath.Join(dir, origin.Log)), verifier, auditlog.VerifyOptions{})
+		if err != nil || len(r.Damage) > 0 || r.Size != l.Head().Size {
+			b.Fatal(r, err)
+		}
+	}
+	b.ReportMetric(float64(l.Head().Size)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }

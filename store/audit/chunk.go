@@ -100,32 +100,28 @@ func (t times) meets(m *matcher) bool { return t.max >= m.since && t.min < m.unt
 // within reports whether all of them are.
 func (t times) within(m *matcher) bool { return t.min >= m.since && t.max < m.until }
 
-// run is some whole batches that stand together in a segment: what must be read, and agrees with its markers, to see
-// one of their entries.
+// run is where entries lie that stand behind each other in one segment.
 type run struct {
-	segment       int64
-	offset, end   int64
-	line          int
-	first, behind int64 // indexes
+	segment int64
+	offset  int64 // what the offsets of their lines count from
+	first   int64 // index of the first
 }
 
-// runLen is the length from which a run is not added to.
-const runLen = 32 << 10
-
 // maker is a chunk that is being made. A copy of it stays as it is while the original is added to, for its slices are
-// only added to: but for the last of times and runs, which view copies.
+// only added to: but for times and totals, which view copies.
 type maker struct {
-	base   int64    // a multiple of every: what places count from
-	every  int64    // at most chunkLen
-	first  int64    // of the first entry that is in it
-	next   int64    // behind the last
-	pairs  []uint64 // term<<16 | place, in the order of places
-	spans  []times  // of spanLen places each, from base on
-	all    times
-	runs   []run
-	groups map[string]int // by the group's key: its index in totals
-	totals []group
-	key    []byte // scratch
+	base    int64    // a multiple of every: what places count from
+	every   int64    // at most chunkLen
+	first   int64    // of the first entry that is in it
+	next    int64    // behind the last
+	pairs   []uint64 // term<<16 | place, in the order of places
+	spans   []times  // of spanLen places each, from base on
+	all     times
+	runs    []run
+	offsets []uint32       // of the lines of entries from first on, in their runs
+	groups  map[string]int // by the group's key: its index in totals
+	totals  []group
+	key     []byte // scratch
 }
 
 func newMaker(first, every int64) *maker {
@@ -135,29 +131,22 @@ func newMaker(first, every int64) *maker {
 // end is the index behind the chunk's last entry when it is made.
 func (m *maker) end() int64 { return m.base + m.every }
 
-// see adds the batch that the entries added next are in.
-func (m *maker) see(b run) {
-	if last := len(m.runs) - 1; last >= 0 {
-		l := &m.runs[last]
-		if l.behind >= b.behind {
-			return
-		}
-		if l.segment == b.segment && l.end == b.offset && l.end-l.offset < runLen {
-			l.end, l.behind = b.end, b.behind
-			return
-		}
+// see says that the entries added next are in a batch of that segment and offset.
+func (m *maker) see(segment, offset int64) {
+	if n := len(m.runs); n == 0 || m.runs[n-1].segment != segment || offset-m.runs[n-1].offset > math.MaxInt32 {
+		m.runs = append(m.runs, run{segment, offset, m.next})
 	}
-	m.runs = append(m.runs, b)
 }
 
-// add adds the next entry.
-func (m *maker) add(f *facts) {
+// add adds the next entry, whose line is at that offset of the segment.
+func (m *maker) add(f *facts, offset int64) {
 	place := int(m.next - m.base)
 	for len(m.spans) <= place/spanLen {
 		m.spans = append(m.spans, noTimes)
 	}
 	m.spans[place/spanLen].add(f.time)
 	m.all.add(f.time)
+	m.offsets = append(m.offsets, uint32(offset-m.runs[len(m.runs)-1].offset)) //nolint:gosec // a batch is shorter than 2^31, too
 	pair := func(d dim, v []byte) {
 		if len(v) > 0 {
 			m.pairs = append(m.pairs, uint64(termOf(d, v))<<16|uint64(place)) //nolint:gosec // below chunkLen
@@ -176,12 +165,12 @@ func (m *maker) add(f *facts) {
 // view is a copy that stays as it is.
 func (m *maker) view() *maker {
 	v := *m
-	v.spans, v.runs, v.totals = slices.Clone(m.spans), slices.Clone(m.runs), slices.Clone(m.totals)
+	v.spans, v.totals = slices.Clone(m.spans), slices.Clone(m.totals)
 	v.groups, v.key = nil, nil
 	return &v
 }
 
-// The four that follow are how a query reads a chunk, made or not.
+// What follows is how a query reads a chunk, made or not.
 
 func (m *maker) bounds() (base, first, next int64) { return m.base, m.first, m.next }
 
@@ -199,6 +188,10 @@ func (m *maker) places(t term, s *set) error {
 func (m *maker) spanTimes() ([]times, error) { return m.spans, nil }
 
 func (m *maker) runsOf() ([]run, error) { return m.runs, nil }
+
+func (m *maker) offsetsOf(block int) ([]uint32, error) {
+	return m.offsets[block*spanLen : min((block+1)*spanLen, len(m.offsets))], nil
+}
 
 func (m *maker) groupsOf() ([]group, error) { return m.totals, nil }
 
@@ -302,11 +295,11 @@ func parseTimes(data []byte) []times {
 	return list
 }
 
-const runBytes = 6 * 8
+const runBytes = 3 * 8
 
 func appendRuns(dst []byte, runs []run) []byte {
 	for _, r := range runs {
-		for _, v := range []int64{r.segment, r.offset, r.end, int64(r.line), r.first, r.behind} {
+		for _, v := range []int64{r.segment, r.offset, r.first} {
 			dst = binary.BigEndian.AppendUint64(dst, uint64(v)) //nolint:gosec // its bits
 		}
 	}
@@ -317,7 +310,31 @@ func parseRuns(data []byte) []run {
 	list := make([]run, 0, len(data)/runBytes)
 	for ; len(data) >= runBytes; data = data[runBytes:] {
 		n := func(i int) int64 { return int64(binary.BigEndian.Uint64(data[8*i:])) } //nolint:gosec // its bits
-		list = append(list, run{segment: n(0), offset: n(1), end: n(2), line: int(n(3)), first: n(4), behind: n(5)})
+		list = append(list, run{segment: n(0), offset: n(1), first: n(2)})
+	}
+	return list
+}
+
+// offsetBlock is the length of the offsets of spanLen entries, which are sealed together.
+const offsetBlock = spanLen*4 + tagLen
+
+func appendOffsets(dst []byte, seal sealer, offsets []uint32) []byte {
+	n := 0
+	for block := range slices.Chunk(offsets, spanLen) {
+		var data []byte
+		for _, o := range block {
+			data = binary.BigEndian.AppendUint32(data, o)
+		}
+		dst = seal.append(dst, partOffsets, n, data)
+		n++
+	}
+	return dst
+}
+
+func parseOffsets(data []byte) []uint32 {
+	list := make([]uint32, 0, len(data)/4)
+	for ; len(data) >= 4; data = data[4:] {
+		list = append(list, binary.BigEndian.Uint32(data))
 	}
 	return list
 }

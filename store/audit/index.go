@@ -62,6 +62,7 @@ type part interface {
 	places(t term, s *set) error
 	spanTimes() ([]times, error)
 	runsOf() ([]run, error)
+	offsetsOf(block int) ([]uint32, error)
 	groupsOf() ([]group, error)
 }
 
@@ -184,12 +185,17 @@ func (x *index) add(m *maker, b *block, to int64) error {
 		if batch.behind <= m.next || batch.first >= to {
 			continue
 		}
-		m.see(batch)
-		for i := m.next; i < min(batch.behind, to); i++ {
-			if !f.read(b.lines[i-b.first]) {
-				return errUnknown(i)
+		m.see(batch.segment, batch.offset)
+		offset := batch.offset
+		for i := batch.first; i < min(batch.behind, to); i++ {
+			line := b.lines[i-b.first]
+			if i == m.next {
+				if !f.read(line) {
+					return errUnknown(i)
+				}
+				m.add(&f, offset)
 			}
-			m.add(&f)
+			offset += int64(len(line)) + 1
 		}
 	}
 	return nil

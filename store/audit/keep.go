@@ -78,7 +78,7 @@ func (l *Log) followIndexes() {
 			return
 		case <-t.C:
 		}
-		for _, r := range l.open() {
+		for _, r := range l.inUse() {
 			err := r.index.follow(l.ctx, r)
 			if l.ctx.Err() != nil {
 				return
@@ -93,8 +93,8 @@ func (l *Log) followIndexes() {
 	}
 }
 
-// open are the readers that are in use.
-func (l *Log) open() []*Reader {
+// inUse are the readers that are in use.
+func (l *Log) inUse() []*Reader {
 	l.readersMu.Lock()
 	defer l.readersMu.Unlock()
 	list := []*Reader{l.cur.Load().Reader}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -76,7 +77,7 @@ func (f *finder) named(p part, lo, hi int64) (*set, []run, error) {
 // look looks at the entries that were named.
 func (f *finder) look(ctx context.Context, p part, named *set, runs []run) error {
 	base, _, _ := p.bounds()
-	l := looker{r: f.r, runs: runs}
+	l := looker{r: f.r, part: p, runs: runs, block: -1}
 	defer l.close()
 	next := func(i int) int { return named.after(i + 1) }
 	place := named.after(0)
@@ -101,57 +102,89 @@ func (f *finder) look(ctx context.Context, p part, named *set, runs []run) error
 	return nil
 }
 
-// looker reads entries by the runs that they are in, and keeps the last one.
+// looker reads entries where the index says that they lie.
 type looker struct {
 	r       *Reader
+	part    part
 	runs    []run
-	at      *run
-	block   block
+	offsets []uint32
+	block   int // which offsets these are; -1: none
 	buf     []byte
 	file    File
 	segment int64
 }
 
-// line is the entry's. What the index says of where it is may be wrong, and then the log is read as if there were none.
+// line is the entry's, valid until the next one. One that has the leaf hash that is in the tree needs no look at the rest
+// of its batch. Otherwise what the index or the file of hashes says is wrong, or the log is: it is read as if there were
+// neither.
 func (l *looker) line(ctx context.Context, index int64) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].behind > index })
-	if i < len(l.runs) && l.runs[i].first <= index {
-		err := l.load(&l.runs[i])
-		if err == nil {
-			return l.block.lines[index-l.block.first], nil
-		}
-		if errors.Is(err, ErrAbsent) {
-			return nil, err
+	line, err := l.there(index)
+	if errors.Is(err, ErrAbsent) {
+		return nil, err
+	}
+	if err == nil {
+		leaf, err := l.r.hashes.ReadHashes([]int64{tlog.StoredHashIndex(0, index)})
+		if err == nil && leaf[0] == auditlog.LeafHash(line) {
+			return line, nil
 		}
 	}
-	l.at = nil
 	for s, err := range l.r.Entries(ctx, index, index+1) {
 		return slices.Clone(s.Line), err
 	}
 	return nil, errUnknown(index)
 }
 
-func (l *looker) load(r *run) error {
-	if l.at == r {
+// there is the line that lies where the index says.
+func (l *looker) there(index int64) ([]byte, error) {
+	_, first, _ := l.part.bounds()
+	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].first > index }) - 1
+	if i < 0 {
+		return nil, errTag
+	}
+	if block := int(index-first) / spanLen; block != l.block {
+		offsets, err := l.part.offsetsOf(block)
+		if err != nil {
+			return nil, err
+		}
+		l.offsets, l.block = offsets, block
+	}
+	at := int(index-first) % spanLen
+	if at >= len(l.offsets) {
+		return nil, errTag
+	}
+	if err := l.open(l.runs[i].segment); err != nil {
+		return nil, err
+	}
+	return l.read(l.runs[i].offset + int64(l.offsets[at]))
+}
+
+// read reads a line from its offset.
+func (l *looker) read(offset int64) ([]byte, error) {
+	for n := 2 << 10; ; n *= 4 {
+		l.buf = slices.Grow(l.buf[:0], n)[:n]
+		got, err := l.file.ReadAt(l.buf, offset)
+		if i := bytes.IndexByte(l.buf[:got], '\n'); i >= 0 {
+			return l.buf[:i], nil
+		}
+		if err != nil || n > auditlog.MaxEntryLen {
+			return nil, errTag
+		}
+	}
+}
+
+func (l *looker) open(segment int64) error {
+	if l.file != nil && l.segment == segment {
 		return nil
 	}
-	l.at = nil
-	if l.file == nil || l.segment != r.segment {
-		l.close()
-		f, err := openSegment(l.r.fs, l.r.origin.Log, r.segment)
-		if err != nil {
-			return err
-		}
-		l.file, l.segment = f, r.segment
-	}
-	b, err := readBlock(l.file, r.segment, mark{r.offset, r.first, r.line}, mark{offset: r.end, index: r.behind}, &l.buf)
+	l.close()
+	f, err := openSegment(l.r.fs, l.r.origin.Log, segment)
 	if err != nil {
 		return err
 	}
-	l.at, l.block = r, b
+	l.file, l.segment = f, segment
 	return nil
 }
 

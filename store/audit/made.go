@@ -12,20 +12,20 @@ import (
 
 // chunk is a made chunk of the index, as its header has it. It does not change.
 //
-// In the file, numbers big-endian: the header; the directory, in blocks; the lists; the times; the runs; the totals.
-// Each of these, each block and each list, ends with its tag.
+// In the file, numbers big-endian: the header; the directory, in blocks; the lists; the times; the runs; the offsets, in blocks; the
+// totals. Each of these, each block and each list, ends with its tag.
 type chunk struct {
-	x                               *index
-	offset                          int64
-	base, first, next               int64
-	head                            auditlog.Hash // of the log's first next entries
-	all                             times
-	terms                           int64
-	dir, lists, spans, runs, totals int64 // lengths
+	x                                        *index
+	offset                                   int64
+	base, first, next                        int64
+	head                                     auditlog.Hash // of the log's first next entries
+	all                                      times
+	terms                                    int64
+	dir, lists, spans, runs, offsets, totals int64 // lengths
 }
 
 const (
-	headerLen  = 160
+	headerLen  = 168
 	indexMagic = "signetx1"
 	tagLen     = 8
 )
@@ -39,6 +39,7 @@ const (
 	partList
 	partSpans
 	partRuns
+	partOffsets
 	partTotals
 )
 
@@ -87,13 +88,14 @@ func (x *index) encode(m *maker, head auditlog.Hash, offset int64) (*chunk, []by
 	dir, lists, terms := m.directory(seal)
 	spans := seal.append(nil, partSpans, 0, appendTimes(nil, m.spans))
 	runs := seal.append(nil, partRuns, 0, appendRuns(nil, m.runs))
+	offsets := appendOffsets(nil, seal, m.offsets)
 	totals := seal.append(nil, partTotals, 0, appendGroups(nil, m.totals))
 	c := &chunk{
 		x: x, offset: offset, base: m.base, first: m.first, next: m.next, head: head, all: m.all, terms: int64(terms),
-		dir: int64(len(dir)), lists: int64(len(lists)), spans: int64(len(spans)), runs: int64(len(runs)), totals: int64(len(totals)),
+		dir: int64(len(dir)), lists: int64(len(lists)), spans: int64(len(spans)), runs: int64(len(runs)), offsets: int64(len(offsets)), totals: int64(len(totals)),
 	}
 	data := c.header()
-	for _, p := range [][]byte{dir, lists, spans, runs, totals} {
+	for _, p := range [][]byte{dir, lists, spans, runs, offsets, totals} {
 		data = append(data, p...)
 	}
 	return c, data
@@ -101,7 +103,7 @@ func (x *index) encode(m *maker, head auditlog.Hash, offset int64) (*chunk, []by
 
 // numbers are those of the header, in their order.
 func (c *chunk) numbers() []*int64 {
-	return []*int64{&c.base, &c.first, &c.next, &c.all.min, &c.all.max, &c.terms, &c.dir, &c.lists, &c.spans, &c.runs, &c.totals}
+	return []*int64{&c.base, &c.first, &c.next, &c.all.min, &c.all.max, &c.terms, &c.dir, &c.lists, &c.spans, &c.runs, &c.offsets, &c.totals}
 }
 
 func (c *chunk) header() []byte {
@@ -129,7 +131,9 @@ func (x *index) parseHeader(b []byte, offset int64) (*chunk, bool) {
 }
 
 // length is the chunk's in the file.
-func (c *chunk) length() int64 { return headerLen + c.dir + c.lists + c.spans + c.runs + c.totals }
+func (c *chunk) length() int64 {
+	return headerLen + c.dir + c.lists + c.spans + c.runs + c.offsets + c.totals
+}
 
 // readAt reads n bytes at an offset in the chunk.
 func (c *chunk) readAt(at, n int64) ([]byte, error) {
@@ -138,6 +142,9 @@ func (c *chunk) readAt(at, n int64) ([]byte, error) {
 	c.x.mu.RUnlock()
 	if f == nil {
 		return nil, ErrClosed
+	}
+	if n < 0 {
+		return nil, errTag
 	}
 	buf := make([]byte, n)
 	if _, err := f.ReadAt(buf, c.offset+at); err != nil {
@@ -230,8 +237,14 @@ func (c *chunk) runsOf() ([]run, error) {
 	return parseRuns(data), err
 }
 
+func (c *chunk) offsetsOf(block int) ([]uint32, error) {
+	at := int64(block) * offsetBlock
+	data, err := c.read(partOffsets, block, headerLen+c.dir+c.lists+c.spans+c.runs+at, min(offsetBlock, c.offsets-at))
+	return parseOffsets(data), err
+}
+
 func (c *chunk) groupsOf() ([]group, error) {
-	data, err := c.read(partTotals, 0, headerLen+c.dir+c.lists+c.spans+c.runs, c.totals)
+	data, err := c.read(partTotals, 0, headerLen+c.dir+c.lists+c.spans+c.runs+c.offsets, c.totals)
 	if err != nil {
 		return nil, err
 	}
@@ -265,6 +278,11 @@ func (c *chunk) check() error {
 	}
 	if _, err := c.runsOf(); err != nil {
 		return err
+	}
+	for block := range (c.offsets + offsetBlock - 1) / offsetBlock {
+		if _, err := c.offsetsOf(int(block)); err != nil {
+			return err
+		}
 	}
 	_, err = c.groupsOf()
 	return err

@@ -126,8 +126,11 @@ func (r *Reader) entries(ctx context.Context, from, to int64, reverse bool) iter
 type block struct {
 	first   int64
 	lines   [][]byte
-	batches []run
+	batches []place
 }
+
+// place is where a batch is: its segment, the offset of its first entry, and the indexes first <= index < behind.
+type place struct{ segment, offset, first, behind int64 }
 
 // stretch is a segment as it stood when a query began.
 type stretch struct {
@@ -291,7 +294,7 @@ func readBlock(f File, segment int64, from, to mark, buf *[]byte) (block, error)
 	*buf = (*buf)[:got]
 	b := block{first: from.index, lines: make([][]byte, 0, to.index-from.index)}
 	scan, err := auditlog.ScanBatches(bytes.NewReader(*buf), auditlog.Place{Offset: from.offset, Line: from.line, Index: from.index}, func(batch *auditlog.Batch) error {
-		b.batches = append(b.batches, run{segment, batch.Offset, batch.End, batch.Line, batch.Marker.First, batch.Marker.Size})
+		b.batches = append(b.batches, place{segment, batch.Offset, batch.Marker.First, batch.Marker.Size})
 		data := (*buf)[batch.Offset-from.offset:]
 		for data = data[:len(batch.Data)]; len(data) > 0; {
 			i := bytes.IndexByte(data, '\n')
