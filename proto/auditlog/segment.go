@@ -16,14 +16,15 @@ var ErrSegment = errors.New("segment line refused")
 
 // Bounds of a segment. A reader need not keep more than one batch in memory.
 const (
-	MaxBatchLen   = 2 << 20  // bytes of the entries of a batch
-	maxHeaderLen  = 16 << 10 // bytes of a header or marker line
-	segmentDigits = 16
-	segmentSuffix = ".log"
-	headerPrefix  = `{"header":{`
-	entryPrefix   = `{"v":1,`
-	markerPrefix  = `{"batch":{`
-	headerVersion = 1
+	MaxBatchLen      = 2 << 20  // bytes of the entries of a batch
+	maxHeaderLen     = 16 << 10 // bytes of a header or marker line
+	segmentDigits    = 16
+	segmentSuffix    = ".log"
+	checkpointSuffix = ".checkpoint"
+	headerPrefix     = `{"header":{`
+	entryPrefix      = `{"v":1,`
+	markerPrefix     = `{"batch":{`
+	headerVersion    = 1
 )
 
 // LineKind is a kind of line of a segment.
@@ -54,6 +55,12 @@ func KindOf(line []byte) LineKind {
 // SegmentName is the file name of a segment: its number, from 1, in sixteen digits, and ".log".
 func SegmentName(number int64) string {
 	return fmt.Sprintf("%0*d%s", segmentDigits, number, segmentSuffix)
+}
+
+// SegmentCheckpointName is the file name of a signed checkpoint over the log up to the end of a closed segment. It goes
+// where the segment goes, so that what was archived is bound by a signature without the rest of the log.
+func SegmentCheckpointName(number int64) string {
+	return fmt.Sprintf("%0*d%s", segmentDigits, number, checkpointSuffix)
 }
 
 // ParseSegmentName is the inverse of SegmentName.

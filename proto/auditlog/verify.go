@@ -21,6 +21,9 @@ type VerifyOptions struct {
 	Anchors  []Checkpoint // opened checkpoints that were kept elsewhere
 	Receipts []*Receipt   // verified receipts
 	Archived bool         // the oldest segments may be absent
+	// Continued says that this is an archive: the log goes on elsewhere, where its newest segments and its checkpoint file
+	// are. That such are missing is then no damage, and what vouches for them is not checked.
+	Continued bool
 }
 
 // Report is what VerifySegments found.
@@ -86,7 +89,7 @@ type Evidence struct {
 // markers, headers and tree. Not found is, above Report.Signed only: the loss of whole batches from the end, and a
 // history rewritten consistently from some batch on.
 func VerifySegments(fsys fs.FS, v note.Verifier, o VerifyOptions) (*Report, error) {
-	c := &check{fsys: fsys, archived: o.Archived, r: Report{Hash: emptyTree}}
+	c := &check{fsys: fsys, archived: o.Archived, continued: o.Continued, r: Report{Hash: emptyTree}}
 	// The checkpoint first: what it vouches for is then in the files found, even while a server goes on writing. The
 	// server puts it there before the first segment; twice, because it may have done so in between.
 	found := false
@@ -105,11 +108,14 @@ func VerifySegments(fsys fs.FS, v note.Verifier, o VerifyOptions) (*Report, erro
 	if !found && len(c.files) == 0 {
 		return nil, errors.New("there is neither a segment nor a checkpoint file here; is this the directory of one log?")
 	}
-	if !found {
+	if !found && !c.continued {
 		c.damage(Damage{Index: -1, What: "the checkpoint file is missing"})
 	}
 	c.chain()
 	c.want(o)
+	if err := c.wantSegments(v); err != nil {
+		return nil, err
+	}
 	if err := c.scanAll(); err != nil {
 		return nil, err
 	}
@@ -119,12 +125,13 @@ func VerifySegments(fsys fs.FS, v note.Verifier, o VerifyOptions) (*Report, erro
 
 // check is one run of VerifySegments.
 type check struct {
-	fsys     fs.FS
-	archived bool
-	r        Report
-	files    []*segmentFile // by number
-	links    []*segmentFile // those of the log, oldest first
-	wants    []want         // by size
+	fsys      fs.FS
+	archived  bool
+	continued bool
+	r         Report
+	files     []*segmentFile // by number
+	links     []*segmentFile // those of the log, oldest first
+	wants     []want         // by size
 
 	mu     sync.Mutex // guards r.Damage and r.Evidence while segments are scanned
 	wantMu sync.Mutex // guards met and signed of wants while segments are scanned
@@ -334,7 +341,30 @@ func (c *check) want(o VerifyOptions) {
 			c.wants = append(c.wants, want{size: r.Index + 1, leaf: r, who: who})
 		}
 	}
+}
+
+// wantSegments collects what is signed over the ends of closed segments.
+func (c *check) wantSegments(v note.Verifier) error {
+	for _, f := range c.files {
+		msg, err := fs.ReadFile(c.fsys, SegmentCheckpointName(f.number))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading the checkpoint of segment %d: %w", f.number, err)
+		}
+		cp, err := OpenCheckpoint(msg, v)
+		switch {
+		case err != nil:
+			c.damage(Damage{Segment: f.number, Index: -1, What: "its checkpoint: " + err.Error()})
+		case cp.Origin != c.r.Origin:
+			c.damage(Damage{Segment: f.number, Index: -1, What: fmt.Sprintf("its checkpoint is of the log %s; this one is %s", cp.Origin, c.r.Origin)})
+		default:
+			c.wants = append(c.wants, want{size: cp.Size, hash: cp.Hash, who: fmt.Sprintf("the checkpoint of segment %d", f.number), signed: true})
+		}
+	}
 	slices.SortStableFunc(c.wants, func(a, b want) int { return cmp.Compare(a.size, b.size) })
+	return nil
 }
 
 // scanAll scans all files, several at a time.
@@ -390,6 +420,9 @@ func (c *check) conclude() {
 		case w.size == 0:
 		case w.size <= c.r.First:
 			c.r.Unchecked = append(c.r.Unchecked, fmt.Sprintf("%s: the entries up to index %d are not here", w.who, c.r.First))
+			continue
+		case c.continued && whole:
+			c.r.Unchecked = append(c.r.Unchecked, fmt.Sprintf("%s: the entries from index %d on are not here", w.who, c.r.Size))
 			continue
 		default:
 			d := end

@@ -39,7 +39,7 @@ func VerifyLogs(fsys fs.FS, v note.Verifier, o VerifyOptions) ([]*Report, error)
 		if err != nil {
 			return nil, err
 		}
-		own := VerifyOptions{Archived: o.Archived}
+		own := VerifyOptions{Archived: o.Archived, Continued: o.Continued}
 		for _, a := range o.Anchors {
 			if a.Origin.Log == dir {
 				own.Anchors = append(own.Anchors, a)
@@ -57,7 +57,7 @@ func VerifyLogs(fsys fs.FS, v note.Verifier, o VerifyOptions) ([]*Report, error)
 		reports = append(reports, r)
 	}
 	absent := func(c Checkpoint) {
-		if slices.Contains(dirs, c.Origin.Log) {
+		if slices.Contains(dirs, c.Origin.Log) || o.Continued {
 			return
 		}
 		dirs = append(dirs, c.Origin.Log)

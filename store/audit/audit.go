@@ -14,6 +14,7 @@ import (
 const (
 	DefaultMinFree     = 64 << 20
 	DefaultSegmentSize = 32 << 20
+	DefaultSegmentAge  = 7 * 24 * time.Hour
 	DefaultBallast     = 8 << 20
 )
 
@@ -27,6 +28,8 @@ type Config struct {
 	MinFree int64
 	// SegmentSize is the length at which a segment is closed; DefaultSegmentSize when 0.
 	SegmentSize int64
+	// SegmentAge is the age at which a segment is closed, when the next entry comes; DefaultSegmentAge when 0.
+	SegmentAge time.Duration
 	// Ballast is how many bytes are put by for privileged entries on a disk that is quite full; DefaultBallast when 0.
 	Ballast int64
 	Logger  *slog.Logger // slog's default when nil
@@ -72,6 +75,9 @@ func (c Config) validate() (Config, error) {
 		if o.Log == c.Origin.Log {
 			return c, fmt.Errorf("audit log: the current log %s is also named as a closed one", o.Log)
 		}
+	}
+	if c.SegmentAge <= 0 {
+		c.SegmentAge = DefaultSegmentAge
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

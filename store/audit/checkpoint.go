@@ -12,8 +12,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// checkpointTemp is what a checkpoint file is called until it is durable.
-const checkpointTemp = auditlog.CheckpointFile + ".tmp"
+// tempSuffix is what a file's name ends with until it is durable.
+const tempSuffix = ".tmp"
 
 // Checkpoint is a signed checkpoint over Head. Of a closed log it is the last one that was signed, which may be
 // smaller, or nil: over the end of a log that lost something nothing is signed.
@@ -51,7 +51,12 @@ func writeCheckpoint(fsys FS, log string, msg []byte) error {
 }
 
 func replaceCheckpoint(fsys FS, log string, msg []byte) error {
-	temp, name := path.Join(log, checkpointTemp), path.Join(log, auditlog.CheckpointFile)
+	return replaceFile(fsys, log, auditlog.CheckpointFile, msg)
+}
+
+// replaceFile puts a small file into a log's directory, atomically and durably.
+func replaceFile(fsys FS, log, name string, data []byte) error {
+	temp := path.Join(log, name+tempSuffix)
 	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash left it
 		return err
 	}
@@ -59,14 +64,14 @@ func replaceCheckpoint(fsys FS, log string, msg []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(msg, 0)
+	_, err = f.WriteAt(data, 0)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := fsys.Rename(temp, name); err != nil {
+	if err := fsys.Rename(temp, path.Join(log, name)); err != nil {
 		return err
 	}
 	return fsys.SyncDir(log)

@@ -114,7 +114,7 @@ func TestLastingFailure(t *testing.T) {
 		if err := l.Err(); !errors.Is(err, audit.ErrFailed) || !errors.Is(err, errDisk) {
 			t.Errorf("Err %v does not give the reason", err)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(10*time.Second + time.Second/10) // between two attempts
 		if l.Err() == nil {
 			t.Error("Err is nil while the disk fails")
 		}

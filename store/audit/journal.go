@@ -19,6 +19,7 @@ type journal struct {
 	*Reader
 	now         func() time.Time
 	segmentSize int64
+	segmentAge  time.Duration
 
 	tree   auditlog.Tree // of what is durable
 	number int64         // the highest that a segment file has or had
@@ -26,8 +27,9 @@ type journal struct {
 	seg    *segment // nil: the next batch begins a new one, which goes on from prev
 	stored []auditlog.Hash
 
-	filing sync.Mutex // held while the checkpoint file is replaced
-	filed  Head       // what it is over
+	filing sync.Mutex // held while checkpoint files are written
+	filed  Head       // what the checkpoint file is over
+	signed int64      // the segments up to this one have checkpoints of their own
 }
 
 // segment is the one that is being written.
@@ -37,6 +39,7 @@ type segment struct {
 	length int64     // what is durable
 	tried  int64     // up to where it was ever written to
 	lines  int       // in it
+	begun  time.Time //
 	sum    hash.Hash // over it
 	link   *link
 }
@@ -47,7 +50,7 @@ var errBegin = errors.New("beginning a new segment")
 // commit makes a batch durable, puts it into the tree and publishes it. After an error the segment is over, and the
 // batch may be on the disk or not.
 func (j *journal) commit(b *batch) error {
-	if j.seg != nil && j.seg.length >= j.segmentSize {
+	if j.over() {
 		j.end()
 	}
 	if j.seg == nil {
@@ -89,6 +92,12 @@ func (j *journal) commit(b *batch) error {
 	close(j.changed)
 	j.changed = make(chan struct{})
 	return nil
+}
+
+// over reports whether the segment has become long or old enough to be closed.
+func (j *journal) over() bool {
+	s := j.seg
+	return s != nil && (s.length >= j.segmentSize || s.lines > 1 && j.now().Sub(s.begun) >= j.segmentAge)
 }
 
 // write makes data durable at the segment's end. Before and after it looks whether somebody else has removed or changed
@@ -139,7 +148,7 @@ func (j *journal) begin() error {
 		Origin: j.origin, Segment: j.number, Previous: j.prev, Tree: j.tree, Root: j.root, Time: j.time, Created: j.now(),
 	}
 	line, err := h.AppendJSON(nil)
-	s := &segment{number: j.number, file: file, sum: sha256.New(), lines: 1}
+	s := &segment{number: j.number, file: file, sum: sha256.New(), lines: 1, begun: h.Created}
 	if err == nil {
 		err = s.write(append(line, '\n'))
 	}

@@ -1,9 +1,12 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/p8signet/signet/proto/auditlog"
 )
 
 // keepInterval is how often the checkpoint file is replaced at most, and the rest is looked after.
@@ -34,6 +37,7 @@ func (l *Log) keep() {
 func (l *Log) settle(j *journal) {
 	l.warn("writing the checkpoint file", j.fileCheckpoint())
 	l.warn("writing the tree's hashes", j.hashes.flush())
+	l.warn("signing over the end of a segment", j.signSegments(l.ctx))
 }
 
 func (l *Log) warn(what string, err error) {
@@ -54,6 +58,38 @@ func (j *journal) fileCheckpoint() error {
 		return err
 	}
 	j.filed = head
+	return nil
+}
+
+// signSegments puts a checkpoint beside every segment that was closed since the log was opened, over the log up to the
+// segment's end, for the day that it is archived.
+func (j *journal) signSegments(ctx context.Context) error {
+	j.filing.Lock()
+	defer j.filing.Unlock()
+	j.mu.RLock()
+	links, sign := j.links, j.sign
+	j.mu.RUnlock()
+	if sign == nil {
+		return nil
+	}
+	for i, l := range links[:max(0, len(links)-1)] {
+		size := links[i+1].first
+		if l.number <= j.signed || size == l.first {
+			continue
+		}
+		hash, err := j.headAt(ctx, size)
+		if err != nil {
+			return err
+		}
+		msg, err := sign(Head{Log: j.origin.Log, Size: size, Hash: hash})
+		if err != nil {
+			return err
+		}
+		if err := replaceFile(j.fs, j.origin.Log, auditlog.SegmentCheckpointName(l.number), msg); err != nil {
+			return err
+		}
+		j.signed = l.number
+	}
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 	"sort"
 	"time"
@@ -215,31 +214,38 @@ func (r *Reader) First() (int64, error) {
 
 // oldest is the index of the oldest entry whose segment is here, and the time of the last one before it; zero: none is.
 func (r *Reader) oldest() (int64, time.Time, error) {
-	if err := r.reach(0); err != nil && !errors.Is(err, ErrAbsent) {
+	if err := r.forget(); err != nil {
 		return 0, time.Time{}, err
 	}
-	files, err := listSegments(r.fs, r.origin.Log)
-	if err != nil {
+	if err := r.reach(0); err != nil && !errors.Is(err, ErrAbsent) {
 		return 0, time.Time{}, err
 	}
 	r.mu.RLock()
 	links, head := r.links, r.head
 	r.mu.RUnlock()
-	for i, l := range links {
-		if !slices.ContainsFunc(files, func(f segmentFile) bool { return f.number == l.number }) {
-			continue
-		}
-		if i == 0 && l.prev == nil {
-			return l.first, time.Time{}, nil
-		}
-		h, _, err := readHeader(r.fs, r.origin, l.number)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrAbsent) {
-			continue // archived meanwhile
-		}
-		if err != nil || h == nil {
-			return l.first, time.Time{}, err
-		}
-		return l.first, h.Time, nil
+	if len(links) == 0 {
+		return head.Size, time.Time{}, nil
 	}
-	return head.Size, time.Time{}, nil
+	if links[0].prev == nil {
+		return links[0].first, time.Time{}, nil
+	}
+	h, _, err := readHeader(r.fs, r.origin, links[0].number)
+	if err != nil || h == nil {
+		return links[0].first, time.Time{}, err
+	}
+	return links[0].first, h.Time, nil
+}
+
+// forget forgets the oldest segments as far as they are not here any more.
+func (r *Reader) forget() error {
+	files, err := listSegments(r.fs, r.origin.Log)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.links) > 0 && !slices.ContainsFunc(files, func(f segmentFile) bool { return f.number == r.links[0].number }) {
+		r.links = r.links[1:]
+	}
+	return nil
 }

@@ -103,8 +103,7 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 		return nil, err
 	}
 	if rec.absent != 0 {
-		l.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "audit log: the segments up to this one are not in the directory; if nobody archived them, they were taken away",
-			slog.String("log", log), slog.Int64("segment", rec.absent))
+		l.sayAbsent(ctx, log, rec)
 	}
 	end := rec.head(log)
 	r := newReader(l.cfg, origin, end, newHashes(fsys, log, tlog.StoredHashCount(rec.span.base.Size()), rec.span.stored))
@@ -113,7 +112,7 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 		return auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: origin, Size: h.Size, Hash: h.Hash}, l.cfg.Signer)
 	}
 	j := &journal{
-		Reader: r, now: l.cfg.Now, segmentSize: l.cfg.SegmentSize, tree: rec.tree, number: rec.number, prev: rec.prev,
+		Reader: r, now: l.cfg.Now, segmentSize: l.cfg.SegmentSize, segmentAge: l.cfg.SegmentAge, tree: rec.tree, number: rec.number, prev: rec.prev,
 	}
 	_, filed, err := readCheckpoint(fsys, origin, l.cfg.Signer)
 	switch {
@@ -151,6 +150,15 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 	}
 	r.noted = end
 	return j, nil
+}
+
+// sayAbsent says that the oldest segments are not here, and whether Archive has taken note of that.
+func (l *Log) sayAbsent(ctx context.Context, log string, rec *recovered) {
+	level, what := slog.LevelWarn, "audit log: the segments up to this one are not in the directory, and nothing says that they were archived"
+	if rec.links[0].number <= archivedBefore(l.cfg.FS, log) {
+		level, what = slog.LevelInfo, "audit log: the segments up to this one were archived"
+	}
+	l.cfg.Logger.LogAttrs(ctx, level, what, slog.String("log", log), slog.Int64("segment", rec.absent))
 }
 
 // missing is the gap of a log that has nothing, of which something is wanted.

@@ -173,6 +173,9 @@ func (r *Reader) proven(ctx context.Context, prove func(tlog.HashReader) error) 
 // rebuild makes the file of hashes anew from the entries, up to the head at the call. Of entries whose segments were
 // archived it knows what the header of the oldest one here does. r.rebuilding is full.
 func (r *Reader) rebuild(ctx context.Context) error {
+	if err := r.forget(); err != nil {
+		return err
+	}
 	if err := r.reach(0); err != nil && !errors.Is(err, ErrAbsent) {
 		return err
 	}
