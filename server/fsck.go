@@ -12,9 +12,11 @@ import (
 type Report struct {
 	// VaultID is the vault's id.
 	VaultID string
-	// Keys and Entries are how many there are.
-	Keys    int
-	Entries int64
+	// Keys and Entries are how many there are; Archived is how many entries before those are in an archive, which was not
+	// looked at.
+	Keys     int
+	Entries  int64
+	Archived int64
 	// Damages names everything that is wrong, one sentence each; empty when nothing is.
 	Damages []string
 }
@@ -58,7 +60,7 @@ func fsck(ctx context.Context, cfg Config) (report Report, err error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report.Entries = log.entries
+	report.Entries, report.Archived = log.entries, log.archived
 	for _, f := range log.findings {
 		report.add("%s", f.text)
 	}

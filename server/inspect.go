@@ -12,6 +12,7 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/internal/authority"
 	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/audit"
 )
 
 // finding is one thing that is wrong with the log, or between it and the store.
@@ -23,6 +24,7 @@ type finding struct {
 // inspection is what was found in the node's logs.
 type inspection struct {
 	entries  int64
+	archived int64 // entries before those
 	findings []finding
 }
 
@@ -52,13 +54,14 @@ func inspectLog(ctx context.Context, cfg Config, st *store.Store) (*inspection, 
 		found.lost(cfg.LogDir, head, anchors)
 		return found, nil
 	}
-	logs, err := auditlog.VerifyLogs(dir, verifier, auditlog.VerifyOptions{Anchors: anchors})
+	logs, err := auditlog.VerifyLogs(dir, verifier, auditlog.VerifyOptions{Anchors: anchors, Archived: true})
 	if err != nil {
 		found.add(true, "log: it cannot be verified: %v", err)
 		return found, nil
 	}
 	for _, l := range logs {
-		found.entries += l.Size
+		found.entries += l.Size - l.First
+		found.absent(dir, l)
 		current := l.Origin.Log == head.Log
 		for _, d := range l.Damage {
 			found.add(gapFor(l, d, current), "log %s: %s", l.Origin, d)
@@ -71,6 +74,18 @@ func inspectLog(ctx context.Context, cfg Config, st *store.Store) (*inspection, 
 		}
 	}
 	return found, nil
+}
+
+// absent tells segments that were archived from such as were taken away.
+func (i *inspection) absent(dir fs.FS, l *auditlog.Report) {
+	switch {
+	case l.First == 0:
+	case l.Segments[0].Number <= audit.ArchivedBefore(dir, l.Origin.Log):
+		i.archived += l.First
+	default:
+		i.add(false, "log %s: the segments before %s are missing, with the entries before index %d, and nothing says that they were archived",
+			l.Origin, auditlog.SegmentName(l.Segments[0].Number), l.First)
+	}
 }
 
 // gapFor says whether damage of a log is a gap to a server that starts: it looks at the end of the current log, and at

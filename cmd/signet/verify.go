@@ -9,6 +9,7 @@ import (
 
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/proto/auditlog"
 )
 
 func (a *app) auditCheckpoint() *cobra.Command {
@@ -68,9 +69,9 @@ func grown(ctx context.Context, cl *client.Client, ps pins, cp client.Signed) (l
 }
 
 func (a *app) auditVerify() *cobra.Command {
-	var dir, key string
-	var checkpoints []string
-	var archived bool
+	var key string
+	var dirs, checkpoints []string
+	var archived, archive bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that the whole log is what was signed",
@@ -80,22 +81,27 @@ before it are verified, too, each against the head that the first entry of the n
 the gap is acknowledged, a checkpoint that was pinned of what was lost is put aside, beside the pins, and it says so.
 
 With --dir it is done without a server, on a directory of segments: D/log in the vault, or a copy. Every flipped bit, cut, reordered
-or missing entry under a signature is named. Checkpoints that were kept elsewhere (--checkpoint, and those pinned) anchor it.`,
+or missing entry under a signature is named. Checkpoints that were kept elsewhere (--checkpoint, and those pinned) anchor it. With several
+directories, an archive and the log, their segments are verified together as one log. With --archive the directory is an archive
+alone: the log goes on elsewhere, and what is signed of it beyond the archive is not checked.`,
 		Example: `  signet audit verify
-  signet audit verify --dir /backup/log --key "$(cat log.key)" --checkpoint checkpoint-2026-01-31.txt`,
+  signet audit verify --dir /backup/log --key "$(cat log.key)" --checkpoint checkpoint-2026-01-31.txt
+  signet audit verify --dir /archive/signet --dir vault/log
+  signet audit verify --dir /archive/signet --archive`,
 		Args: cli.Args(),
 	}
-	cmd.Flags().StringVar(&dir, "dir", "", "a directory of segments; asks no server")
+	cmd.Flags().StringArrayVar(&dirs, "dir", nil, "a directory of segments; asks no server; may be repeated")
 	cmd.Flags().StringVar(&key, "key", "", "with --dir: the log's verifier key, or a file with it; taken from client.yaml when left out")
 	cmd.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a file with a checkpoint that the log must contain; may be repeated")
 	cmd.Flags().BoolVar(&archived, "archived", false, "with --dir: the oldest segments may be absent")
+	cmd.Flags().BoolVar(&archive, "archive", false, "with --dir: it is an archive, and the log goes on elsewhere")
 	format := cli.Format(cmd, "text", "json")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
-		if dir != "" {
-			return a.verifyDir(dir, key, checkpoints, archived, *format)
+		if len(dirs) > 0 {
+			return a.verifyDirs(dirs, key, checkpoints, auditlog.VerifyOptions{Archived: archived, Continued: archive}, *format)
 		}
-		if key != "" || archived {
-			return cli.Malformedf("the server's log is verified with the key that client.yaml pins", "--key and --archived go with --dir")
+		if key != "" || archived || archive {
+			return cli.Malformedf("the server's log is verified with the key that client.yaml pins", "--key, --archived and --archive go with --dir")
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			return a.verifyServer(ctx, cl, checkpoints, *format)

@@ -14,13 +14,12 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 )
 
-// verifyDir verifies segments without a server.
-func (a *app) verifyDir(dir, key string, files []string, archived bool, format string) error {
+// verifyDirs verifies segments without a server: those of several directories as if they lay in one.
+func (a *app) verifyDirs(dirs []string, key string, files []string, o auditlog.VerifyOptions, format string) error {
 	v, err := a.logKey(key)
 	if err != nil {
 		return err
 	}
-	o := auditlog.VerifyOptions{Archived: archived}
 	for _, file := range files {
 		msg, err := a.readInput(file, maxSealedFile)
 		if err != nil {
@@ -32,15 +31,19 @@ func (a *app) verifyDir(dir, key string, files []string, archived bool, format s
 		}
 		o.Anchors = append(o.Anchors, cp)
 	}
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-		return cli.Malformedf("it is the directory log of the vault, or a copy of it", "%s is not a directory", dir)
+	var all union
+	for _, dir := range dirs {
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			return cli.Malformedf("it is the directory log of the vault, or a copy of it", "%s is not a directory", dir)
+		}
+		all = append(all, os.DirFS(dir))
 	}
 	pinned, err := a.pinned(v)
 	if err != nil {
 		return err
 	}
 	o.Anchors = append(o.Anchors, pinned...)
-	reports, err := auditlog.VerifyLogs(os.DirFS(dir), v, o)
+	reports, err := auditlog.VerifyLogs(all, v, o)
 	if err != nil {
 		return fmt.Errorf("reading the segments: %w", err)
 	}
@@ -116,6 +119,12 @@ func (a *app) printReports(reports []*auditlog.Report, format string) error {
 		for _, e := range r.Evidence {
 			cli.Printf(a.Stdout, "set aside: %s: %d bytes of segment %d from byte %d on, which were never acknowledged\n", r.Origin, e.Length, e.Segment, e.Offset)
 		}
+		for _, u := range r.Unchecked {
+			cli.Printf(a.Stdout, "not checked: %s: %s\n", r.Origin, u)
+		}
+		if r.First > 0 {
+			cli.Printf(a.Stdout, "not here: %s: the entries before index %d, which only an archive has\n", r.Origin, r.First)
+		}
 		if len(r.Damage) == 0 {
 			cli.Printf(a.Stdout, "verified: %s, %d entries, %d of them under a signature\n", r.Origin, r.Size-r.First, r.Signed-r.First)
 		}
@@ -147,14 +156,15 @@ func reportJSON(r *auditlog.Report) any {
 		Recorded int64 `json:"recorded"`
 	}
 	out := struct {
-		Origin   string   `json:"origin"`
-		First    int64    `json:"first"`
-		Size     int64    `json:"size"`
-		Hash     string   `json:"hash"`
-		Signed   int64    `json:"signed"`
-		Damage   []damage `json:"damage"`
-		SetAside []aside  `json:"setAside"`
-	}{Origin: r.Origin.String(), First: r.First, Size: r.Size, Hash: r.Hash.String(), Signed: r.Signed, Damage: []damage{}, SetAside: []aside{}}
+		Origin    string   `json:"origin"`
+		First     int64    `json:"first"`
+		Size      int64    `json:"size"`
+		Hash      string   `json:"hash"`
+		Signed    int64    `json:"signed"`
+		Damage    []damage `json:"damage"`
+		SetAside  []aside  `json:"setAside"`
+		Unchecked []string `json:"unchecked"`
+	}{Origin: r.Origin.String(), First: r.First, Size: r.Size, Hash: r.Hash.String(), Signed: r.Signed, Damage: []damage{}, SetAside: []aside{}, Unchecked: append([]string{}, r.Unchecked...)}
 	for _, d := range r.Damage {
 		out.Damage = append(out.Damage, damage(d))
 	}

@@ -135,14 +135,18 @@ func (p *program) fsck() *cobra.Command {
 func (p *program) printReport(r server.Report, format string) error {
 	if format == "json" {
 		return cli.JSON(p.Stdout, struct {
-			VaultID string   `json:"vaultId"`
-			Keys    int      `json:"keys"`
-			Entries int64    `json:"entries"`
-			Damages []string `json:"damages"`
-		}{r.VaultID, r.Keys, r.Entries, append([]string{}, r.Damages...)})
+			VaultID  string   `json:"vaultId"`
+			Keys     int      `json:"keys"`
+			Entries  int64    `json:"entries"`
+			Archived int64    `json:"archived"`
+			Damages  []string `json:"damages"`
+		}{r.VaultID, r.Keys, r.Entries, r.Archived, append([]string{}, r.Damages...)})
 	}
 	for _, d := range r.Damages {
 		cli.Printf(p.Stdout, "damage: %s\n", d)
+	}
+	if r.Archived > 0 {
+		cli.Printf(p.Stdout, "archived: %d audit entries before those that are here, which were not looked at: signet audit verify --dir proves archive and log together\n", r.Archived)
 	}
 	if len(r.Damages) == 0 {
 		cli.Printf(p.Stdout, "vault %s: clean: %s, %d audit entries\n", r.VaultID, cli.Count(r.Keys, "key"), r.Entries)

@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 
 	"cmd/signet":         {"client", "server/policy", "server/apple", "proto/...", "cmd/internal/cli"},
 	"cmd/signetd":        {"cmd/internal/daemon", "cmd/internal/cli"},
-	"cmd/internal/...":   {"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "proto/...", "cmd/internal/cli"},
+	"cmd/internal/...":   {"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "store/audit", "proto/...", "cmd/internal/cli"},
 	"cmd/internal/house": {},
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -88,6 +89,10 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 	holders := make(map[string]*Holder)
 	seen := 0
 	for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
+		if errors.Is(err, audit.ErrAbsent) {
+			found.Unreachable = "its older entries were archived; look in the archive for those of the key"
+			break
+		}
 		if err != nil {
 			found.Unreachable = "it could not be read to its end in time; ask for the key's entries instead"
 			break

@@ -122,6 +122,13 @@ func (s start) lookBackIn(ctx context.Context, id string) (bool, error) {
 		return false, fmt.Errorf("looking back in the audit log: %w", err)
 	}
 	for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
+		if errors.Is(err, audit.ErrAbsent) && id == s.log.Origin().Log {
+			// Archived. The header of the oldest segment here names the last root of what was before it.
+			if last := s.log.LastRoot(); last != (auditlog.Root{}) {
+				s.compare(last, rootHead(reader.Head()))
+			}
+			return true, nil
+		}
 		if err != nil {
 			return false, fmt.Errorf("looking back in the audit log: %w", err)
 		}
