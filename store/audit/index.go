@@ -90,6 +90,17 @@ func (x *index) view() view {
 	return v
 }
 
+// IndexLag is how many of the log's newest entries the index does not follow yet: those are read by queries.
+func (r *Reader) IndexLag() int64 {
+	head, x := r.Head(), r.index
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.open == nil {
+		return head.Size
+	}
+	return max(0, head.Size-x.open.next)
+}
+
 // size is where the next chunk goes in the file. x.mu is held.
 func (x *index) size() int64 {
 	if len(x.chunks) == 0 {

@@ -22,7 +22,7 @@ func main() {
 	}
 	round := flag.Duration("round", 2*time.Second, "how long one round of load takes")
 	n := flag.Int("rounds", 7, "rounds of each server in each comparison")
-	only := flag.String("only", "", "one part: mint, growth or many-keys")
+	only := flag.String("only", "", "one part: mint, growth, many-keys or audit")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -55,7 +55,7 @@ type rounds struct {
 	d time.Duration
 }
 
-var parts = []part{{"mint", benchMint}, {"growth", benchGrowth}, {"many-keys", benchManyKeys}}
+var parts = []part{{"mint", benchMint}, {"growth", benchGrowth}, {"many-keys", benchManyKeys}, {"audit", benchAudit}}
 
 func run(ctx context.Context, only string, r rounds) error {
 	w, err := newWorkshop(ctx)
@@ -74,7 +74,7 @@ func run(ctx context.Context, only string, r rounds) error {
 		}
 	}
 	if !ran {
-		return fmt.Errorf("there is no part of that name: use mint, growth or many-keys")
+		return fmt.Errorf("there is no part of that name: use mint, growth, many-keys or audit")
 	}
 	return nil
 }
