@@ -2,6 +2,8 @@ package audit_test
 
 import (
 	"errors"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -52,6 +54,66 @@ func FuzzRecovery(f *testing.F) {
 				t.Errorf("%+v, %v", in, err)
 			}
 			mustAppend(t, l, entry(5), audit.AppendOptions{})
+		}
+	})
+}
+
+// FuzzFacts: what the index takes of a line is what the line says, and no line makes it panic.
+func FuzzFacts(f *testing.F) {
+	for i, edit := range []func(*auditlog.Entry){
+		func(*auditlog.Entry) {},
+		func(e *auditlog.Entry) {
+			e.Principal.Claims = map[string]string{`a"`: `\`, "b": `","key":"x`}
+			e.Requested = &auditlog.Requested{Scope: []string{`GET "/"`, "x"}}
+		},
+		func(e *auditlog.Entry) {
+			e.Principal, e.Token, e.Root, e.Outcome, e.Count = nil, nil, nil, auditlog.Summary, 12
+		},
+		func(e *auditlog.Entry) { e.Key, e.Grant, e.Reason, e.Justification = `k\"`, `\\`, `,"count":5`, "ü" },
+		func(e *auditlog.Entry) {
+			e.Requested = &auditlog.Requested{TTL: 60, Scope: []string{"a"}}
+			e.Token.Reused, e.Token.Scope = true, []string{"a", "b"}
+		},
+	} {
+		e := entry(i)
+		edit(e)
+		line, err := e.AppendJSON(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		got, ok := audit.Facts(line)
+		e, err := auditlog.ParseEntry(line)
+		if err != nil {
+			return
+		}
+		want := []string{strconv.FormatInt(e.Time.UnixMicro(), 10), e.Key, "", e.Profile, e.Action, string(e.Outcome), e.Grant, "", strconv.FormatInt(e.Count, 10)}
+		if e.Principal != nil {
+			want[2] = e.Principal.ID
+		}
+		if e.Token != nil {
+			want[7] = e.Token.SHA256.String()
+		}
+		if !ok || !slices.Equal(want, got) {
+			t.Errorf("%v: %q, want %q", ok, got, want)
+		}
+	})
+}
+
+// FuzzGroups: totals parse or are refused, and those that parse are written as they were read.
+func FuzzGroups(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("\x02\x01a\x00\x02\x00\x01\x01\x01\x01\x01\x02\x04\x06\x00"))
+	f.Add([]byte("\xff\xff\xff\xff\x0f"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		again, err := audit.Groups(data)
+		if err != nil {
+			return
+		}
+		if third, err := audit.Groups(again); err != nil || !slices.Equal(again, third) {
+			t.Errorf("%q, then %q, %v", again, third, err)
 		}
 	})
 }

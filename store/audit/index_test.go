@@ -1,11 +1,13 @@
 package audit_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -310,4 +312,56 @@ func TestIndexOfAnother(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestIndexBeside appends, follows, spoils, asks and counts at once: every answer is that of a log that there was.
+func TestIndexBeside(t *testing.T) {
+	fsys := storetest.NewFaultFS()
+	c := config(fsys)
+	c.SegmentSize = 20_000
+	c.IndexEvery(64)
+	l := mustOpen(t, c)
+	defer mustClose(t, l)
+	r, err := l.Reader("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil && i < 2000; i++ {
+				mustAppend(t, l, entry(i), audit.AppendOptions{})
+			}
+		})
+	}
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if err := l.Follow(t.Context()); err != nil {
+				t.Error(err)
+			}
+			_ = fsys.Tamper(origin.Log+"/index", func(b []byte) []byte {
+				if len(b) > 0 {
+					b[len(b)/2] ^= 1
+				}
+				return b
+			})
+		}
+	})
+	for range 40 {
+		before := r.Head().Size
+		entries := int64(0)
+		for s, err := range r.Totals(t.Context(), time.Time{}, time.Time{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries += s.Entries
+		}
+		found := int64(len(pages(t, r, audit.Query{Match: audit.Match{Key: "asc-release"}, Reverse: true, Limit: 100, Bytes: 1 << 20})))
+		if after := r.Head().Size; entries < before || entries > after || found < before || found > after {
+			t.Errorf("between %d and %d entries, %d were counted and %d found", before, after, entries, found)
+		}
+	}
+	stop()
+	wg.Wait()
 }
