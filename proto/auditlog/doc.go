@@ -16,7 +16,8 @@
 //
 // so that `tail -f … | jq 'select(.v)'` shows the entries. A batch counts once its marker is there and agrees. What
 // lies beyond the last such batch, or beyond the length that the next segment's header names, was never acknowledged:
-// it is evidence, not part of the log.
+// it is evidence, not part of the log. Beside a closed segment, "%016d.checkpoint" is a signed checkpoint over the log up
+// to its end, by which an archive of segments proves itself.
 //
 // Every line has exactly one spelling: the parsers accept what the encoders write and nothing else, so no bit of a
 // line can change unnoticed.

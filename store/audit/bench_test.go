@@ -165,7 +165,7 @@ func (noSyncFile) Sync() error { return nil }
 // denied, ten days.
 func varied(i int) *auditlog.Entry {
 	e := entry(i)
-	n := uint64(i) * 0x9e3779b97f4a7c15 //nolint:gosec // any bits
+	n := uint64(i) * 0x9e3779b97f4a7c15
 	e.Time = epoch.Add(time.Duration(i) * 432 * time.Millisecond)
 	who := n >> 20 % 500
 	if n>>10%10 == 0 {

@@ -162,11 +162,13 @@ func (m *maker) add(f *facts, offset int64) {
 	m.next++
 }
 
-// view is a copy that stays as it is.
-func (m *maker) view() *maker {
+// view is a copy that stays as it is, with totals or without.
+func (m *maker) view(totals bool) *maker {
 	v := *m
-	v.spans, v.totals = slices.Clone(m.spans), slices.Clone(m.totals)
-	v.groups, v.key = nil, nil
+	v.spans, v.totals, v.groups, v.key = slices.Clone(m.spans), nil, nil, nil
+	if totals {
+		v.totals = slices.Clone(m.totals)
+	}
 	return &v
 }
 

@@ -27,7 +27,7 @@ func (l *Log) Follow(ctx context.Context) error {
 
 // Followed is how far the index of the log goes, and how many chunks of it are made.
 func (r *Reader) Followed() (first, end int64, made int) {
-	v := r.index.view()
+	v := r.index.view(false)
 	r.index.mu.RLock()
 	defer r.index.mu.RUnlock()
 	return v.first, v.end, len(r.index.chunks)

@@ -99,7 +99,7 @@ func (f *finder) run(ctx context.Context) error {
 	if !f.m.limits() {
 		return f.read(ctx, f.q.From, f.q.To)
 	}
-	v := f.r.index.view()
+	v := f.r.index.view(false)
 	if f.q.From < v.first || v.end == 0 {
 		if err := f.skipAbsent(); err != nil {
 			return err

@@ -72,8 +72,8 @@ type view struct {
 	parts      []part
 }
 
-// view is the index as it is now.
-func (x *index) view() view {
+// view is the index as it is now; of the chunk that is being made, with totals or without.
+func (x *index) view(totals bool) view {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var v view
@@ -81,7 +81,7 @@ func (x *index) view() view {
 		v.parts = append(v.parts, c)
 	}
 	if x.open != nil && x.open.next > x.open.first {
-		v.parts = append(v.parts, x.open.view())
+		v.parts = append(v.parts, x.open.view(totals))
 	}
 	if n := len(v.parts); n > 0 {
 		_, v.first, _ = v.parts[0].bounds()

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -364,4 +365,53 @@ func TestIndexBeside(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
+}
+
+// TestIndexUnreadable: a disk that does not give the index, or does not take it, costs time and no answer.
+func TestIndexUnreadable(t *testing.T) {
+	for _, kind := range []storetest.OpKind{storetest.OpOpen, storetest.OpCreate, storetest.OpRead, storetest.OpWrite, storetest.OpSync, storetest.OpStat} {
+		t.Run(string(kind), func(t *testing.T) {
+			fsys := storetest.NewFaultFS()
+			c := config(fsys)
+			c.IndexEvery(10)
+			l := mustOpen(t, c)
+			for i := range 35 {
+				mustAppend(t, l, entry(i), audit.AppendOptions{})
+			}
+			if kind != storetest.OpCreate {
+				if err := l.Follow(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mustClose(t, l)
+			fsys.Inject(func(op storetest.Op) storetest.Fault {
+				if op.Kind == kind && op.Name == origin.Log+"/index" {
+					return storetest.Fault{Err: errDisk}
+				}
+				return storetest.Fault{}
+			})
+			l = mustOpen(t, c)
+			defer mustClose(t, l)
+			for i := range 20 {
+				mustAppend(t, l, entry(35+i), audit.AppendOptions{})
+			}
+			if err := l.Follow(t.Context()); !errors.Is(err, errDisk) && kind != storetest.OpRead {
+				t.Errorf("following: %v", err)
+			}
+			r, _ := l.Reader("")
+			if found := pages(t, r, audit.Query{Match: audit.Match{Key: "asc-release"}, Limit: 10, Bytes: 1 << 20}); len(found) != 55 {
+				t.Errorf("%d found", len(found))
+			}
+			fsys.Inject(nil)
+			if err := l.Follow(t.Context()); err != nil {
+				t.Errorf("once the disk is well: %v", err)
+			}
+			if r.IndexLag() != 0 {
+				t.Errorf("the index is %d behind", r.IndexLag())
+			}
+			if found := pages(t, r, audit.Query{Match: audit.Match{Key: "asc-release"}, Limit: 10, Bytes: 1 << 20}); len(found) != 55 {
+				t.Errorf("%d found", len(found))
+			}
+		})
+	}
 }

@@ -28,7 +28,7 @@ type Total struct {
 func (r *Reader) Totals(ctx context.Context, since, until time.Time) iter.Seq2[Total, error] {
 	return func(yield func(Total, error) bool) {
 		m := newMatcher(Match{Since: since, Until: until})
-		head, v := r.Head(), r.index.view()
+		head, v := r.Head(), r.index.view(true)
 		v.end = min(v.end, head.Size)
 		for _, p := range v.parts {
 			groups, err := r.totalsOf(ctx, p, &m)

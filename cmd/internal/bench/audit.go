@@ -38,10 +38,36 @@ func benchAudit(ctx context.Context, w *workshop, r rounds) error {
 		return err
 	}
 	note("%d entries were appended, without fsync, in %v", auditEntries, time.Since(began).Round(time.Second))
+	if err := noteSizes(filepath.Join(dir, c.Origin.Log)); err != nil {
+		return err
+	}
 	if err := withAudit(ctx, c, func(ctx context.Context, l *audit.Log) error { return queryAudit(ctx, l, r) }); err != nil {
 		return err
 	}
 	return verifyAudit(filepath.Join(dir, c.Origin.Log), verifier, r)
+}
+
+// noteSizes says how large the log is, and its index.
+func noteSizes(dir string) error {
+	var log, index int64
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.Name() == "index":
+			index += info.Size()
+		case strings.HasSuffix(f.Name(), ".log"):
+			log += info.Size()
+		}
+	}
+	note("the log has %.0f MB, its index %.0f MB", float64(log)/1e6, float64(index)/1e6)
+	return nil
 }
 
 func auditConfig(dir string) (audit.Config, sumnote.Verifier, error) {
@@ -107,7 +133,7 @@ func (unsyncedFile) Sync() error { return nil }
 // auditEntry is the ith entry of a large team's log: 200 keys, 100,000 principals of which 500 do most, one in fifty
 // denied, ten days.
 func auditEntry(i int) *auditlog.Entry {
-	n := uint64(i) * 0x9e3779b97f4a7c15 //nolint:gosec // any bits
+	n := uint64(i) * 0x9e3779b97f4a7c15
 	who := n >> 20 % 500
 	if n>>10%10 == 0 {
 		who = n >> 20 % 100_000

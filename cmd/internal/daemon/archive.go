@@ -66,7 +66,7 @@ signet audit verify --dir DIR --dir LOG proves archive and log together, and --d
 func parseAge(s string) (time.Duration, bool) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err == nil //nolint:gosec // 16 bits
+		return time.Duration(n) * 24 * time.Hour, err == nil
 	}
 	d, err := time.ParseDuration(s)
 	return d, err == nil && d >= 0
