@@ -28,8 +28,8 @@ type Total struct {
 func (r *Reader) Totals(ctx context.Context, since, until time.Time) iter.Seq2[Total, error] {
 	return func(yield func(Total, error) bool) {
 		m := newMatcher(Match{Since: since, Until: until})
-		head, v := r.Head(), r.index.view(true)
-		v.end = min(v.end, head.Size)
+		v := r.index.view(true)
+		head := r.Head()
 		for _, p := range v.parts {
 			groups, err := r.totalsOf(ctx, p, &m)
 			if err != nil {
@@ -42,19 +42,26 @@ func (r *Reader) Totals(ctx context.Context, since, until time.Time) iter.Seq2[T
 				}
 			}
 		}
-		for _, s := range [][2]int64{{v.end, head.Size}, {0, v.first}} {
-			mk, err := r.tally(ctx, s[0], s[1], &m)
-			for i := range mk.totals {
-				if !yield(mk.totals[i].total(), nil) {
-					return
-				}
-			}
-			if err != nil {
-				yield(Total{}, err)
-				return
+		_ = r.tallies(ctx, v.end, head.Size, &m, yield) && r.tallies(ctx, 0, v.first, &m, yield)
+	}
+}
+
+// tallies yields what tally counts, of so many entries at a time that memory stays flat. The newest come first, because
+// the oldest may be absent. False: that was all.
+func (r *Reader) tallies(ctx context.Context, from, to int64, m *matcher, yield func(Total, error) bool) bool {
+	for ; from < to; to = max(from, to-chunkLen) {
+		mk, err := r.tally(ctx, max(from, to-chunkLen), to, m)
+		for i := range mk.totals {
+			if !yield(mk.totals[i].total(), nil) {
+				return false
 			}
 		}
+		if err != nil {
+			yield(Total{}, err)
+			return false
+		}
 	}
+	return true
 }
 
 // totalsOf are the groups of a chunk, as far as they are within the time.
