@@ -62,24 +62,36 @@ the tree.`,
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			entries, err := newest(ctx, cl, &f, limit)
-			if err != nil {
+			if err != nil && !isArchived(err) {
 				return err
 			}
-			if *format == "json" {
-				for _, e := range entries {
-					if _, err := fmt.Fprintf(a.Stdout, "%s\n", e.GetLine()); err != nil {
-						return err
-					}
-				}
-				return nil
-			}
-			return a.printEntries(entries)
+			// What is here is printed before it is said that there may be more in an archive.
+			return errors.Join(a.listEntries(entries, *format), err)
 		})
 	}
 	return cmd
 }
 
-// newest are the newest entries, oldest first; all when limit is 0.
+// isArchived reports whether an error says that entries are in segments that were archived.
+func isArchived(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && e.Reason() == "ARCHIVED"
+}
+
+// listEntries prints entries as a table, or their stored bytes.
+func (a *app) listEntries(entries []*signetv1.StoredEntry, format string) error {
+	if format != "json" {
+		return a.printEntries(entries)
+	}
+	for _, e := range entries {
+		if _, err := fmt.Fprintf(a.Stdout, "%s\n", e.GetLine()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newest are the newest entries, oldest first; all when limit is 0. What was found before an error comes with it.
 func newest(ctx context.Context, cl *client.Client, f *signetv1.EntryFilter, limit int) ([]*signetv1.StoredEntry, error) {
 	page := maxPage
 	if limit > 0 {
@@ -88,7 +100,8 @@ func newest(ctx context.Context, cl *client.Client, f *signetv1.EntryFilter, lim
 	var entries []*signetv1.StoredEntry
 	for e, err := range cl.Entries(ctx, f, signetv1.EntryOrder_ENTRY_ORDER_UNSPECIFIED, int32(page)) {
 		if err != nil {
-			return nil, err
+			slices.Reverse(entries)
+			return entries, err
 		}
 		if entries = append(entries, e); len(entries) == limit {
 			break
