@@ -143,6 +143,9 @@ func archivedLog(t *testing.T, l *audit.Log, indexed bool) {
 	if err != nil || first < 20 || first > 30 {
 		t.Fatalf("the oldest is %d, %v", first, err)
 	}
+	if until, err := r.AbsentUntil(); err != nil || !until.Equal(second(int(first)-1).Time) {
+		t.Errorf("absent until %v, %v", until, err)
+	}
 	size := r.Head().Size
 	for _, tt := range []struct {
 		name   string

@@ -212,6 +212,13 @@ func (r *Reader) First() (int64, error) {
 	return first, err
 }
 
+// AbsentUntil is the time of the last entry before First: the log is here from then on. Zero when nothing was archived, or
+// no segment is here to say it.
+func (r *Reader) AbsentUntil() (time.Time, error) {
+	_, before, err := r.oldest()
+	return before, err
+}
+
 // oldest is the index of the oldest entry whose segment is here, and the time of the last one before it; zero: none is.
 func (r *Reader) oldest() (int64, time.Time, error) {
 	if err := r.forget(); err != nil {

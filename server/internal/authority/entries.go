@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/policy"
@@ -228,6 +229,9 @@ func archived(r *audit.Reader) *Error {
 	what := "all of its segments"
 	if first, err := r.First(); err == nil && first < r.Head().Size {
 		what = fmt.Sprintf("the segments with its entries before index %d", first)
+	}
+	if until, err := r.AbsentUntil(); err == nil && !until.IsZero() {
+		what += fmt.Sprintf(", up to %s,", until.Format(time.RFC3339))
 	}
 	return &Error{
 		Kind: ErrPrecondition, Reason: ReasonArchived,
