@@ -43,21 +43,32 @@ nothing until the gap is acknowledged: see signet system status.`,
 	return cmd
 }
 
-func (p *program) run(ctx context.Context, conf *config) error {
+func (p *program) run(ctx context.Context, conf *config) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if p.Getenv("GOGC") == "" {
 		go paceCollections(ctx)
 	}
+	watched, err := p.watch(ctx, conf)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, watched.close()) }()
 	p.warnCertificate(conf)
 	sc, err := p.open(ctx, conf)
 	if err != nil {
 		return err
 	}
+	flush, err := p.trace(ctx, conf, &sc)
+	if err != nil {
+		return errors.Join(err, sc.Backend.Close())
+	}
+	defer func() { err = errors.Join(err, flush()) }()
 	s, err := server.New(ctx, sc)
 	if err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
+	watched.show(s)
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", conf.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening: %w", err), s.Shutdown(context.WithoutCancel(ctx)))
