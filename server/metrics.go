@@ -155,24 +155,31 @@ func (m *metrics) ended(c *call, err error, code codes.Code, now time.Time) {
 	} else {
 		m.calls.WithLabelValues(shortName(c.method), code.String()).Inc()
 	}
-	var nobody authn.Failure
-	if errors.As(err, &nobody) {
-		m.unauthenticated.WithLabelValues(nobody.Error()).Inc()
-		return
-	}
-	if c.access == public {
-		return
-	}
-	outcome, reason := outcomeOf(err)
-	switch outcome { //nolint:exhaustive // calls end in no other way
-	case auditlog.Denied:
-		m.denials.WithLabelValues(shortName(c.method), string(reason)).Inc()
-	case auditlog.Failed, auditlog.Withheld:
-		m.failures.WithLabelValues(shortName(c.method), string(reason)).Inc()
+	outcome := auditlog.Allowed
+	if err != nil {
+		outcome = m.refused(c, err)
 	}
 	if c.mints {
 		m.minted(c, outcome, now)
 	}
+}
+
+// refused counts a call that came to nothing by why, and answers its outcome. What health answers is not of interest.
+func (m *metrics) refused(c *call, err error) auditlog.Outcome {
+	var nobody authn.Failure
+	if errors.As(err, &nobody) {
+		m.unauthenticated.WithLabelValues(nobody.Error()).Inc()
+		return auditlog.Denied
+	}
+	outcome, reason := outcomeOf(err)
+	switch {
+	case c.access == public:
+	case outcome == auditlog.Denied:
+		m.denials.WithLabelValues(shortName(c.method), string(reason)).Inc()
+	default:
+		m.failures.WithLabelValues(shortName(c.method), string(reason)).Inc()
+	}
+	return outcome
 }
 
 func (m *metrics) minted(c *call, outcome auditlog.Outcome, now time.Time) {
@@ -228,8 +235,6 @@ func outcomeOf(err error) (auditlog.Outcome, authority.Reason) {
 		transport transportError
 	)
 	switch {
-	case err == nil:
-		return auditlog.Allowed, ""
 	case errors.As(err, &refused):
 		switch {
 		case refused.Reason == authority.ReasonWithheld:
