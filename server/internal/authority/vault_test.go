@@ -90,6 +90,7 @@ type vault struct {
 	logs    *bytes.Buffer
 	ids     atomic.Int64
 	file    []byte // a sealed key that waits to be imported
+	watcher Watcher
 }
 
 // newVault creates a vault and opens it.
@@ -143,7 +144,7 @@ func (v *vault) open() error {
 	}
 	a, err := Open(v.t.Context(), Config{
 		Store: s, LogFS: v.fs, Node: nodeName, Operators: []string{operatorID}, TrustDomain: trustDomain,
-		Now: v.clock.Now, Logger: v.logger(),
+		Now: v.clock.Now, Logger: v.logger(), Watcher: v.watcher,
 	})
 	v.Authority = a
 	return err
