@@ -54,11 +54,11 @@ func (p *program) run(ctx context.Context, conf *config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, watched.close()) }()
-	p.warnCertificate(conf)
 	sc, err := p.open(ctx, conf)
 	if err != nil {
 		return err
 	}
+	p.warnCertificate(ctx, conf, sc.Logger)
 	flush, err := p.trace(ctx, conf, &sc)
 	if err != nil {
 		return errors.Join(err, sc.Backend.Close())
@@ -75,7 +75,7 @@ func (p *program) run(ctx context.Context, conf *config) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	go p.warnDaily(ctx, conf)
+	go p.warnDaily(ctx, conf, sc.Logger)
 	cli.Printf(p.Stderr, "signetd: serving on %s\n", l.Addr())
 	select {
 	case err = <-served:
