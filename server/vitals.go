@@ -53,7 +53,7 @@ var (
 	descShards      = gauge("signet_store_damaged_shards", "Shards of the store that do not open; keys may be hidden in them.")
 	descOpenKeys    = gauge("signet_open_keys", "Key versions that are open in the server's memory.")
 	descKEKs        = gauge("signet_keks", "Keys that wrap the root key, by whether they lie on a disk of this machine.", "on_disk")
-	descRotated     = gauge("signet_key_rotated_timestamp_seconds", "When the active version of a usable key was imported.", "key")
+	descRotated     = gauge("signet_key_rotated_timestamp_seconds", "When the active version of a usable key was made active.", "key")
 	descLastUse     = gauge("signet_key_last_use_timestamp_seconds", "When a usable key last minted, as far as this process knows.", "key")
 	descUnlisted    = gauge("signet_keys_unlisted", "Usable keys without series of their own: only those that were rotated longest ago have them.")
 	descEntries     = gauge("signet_log_entries", "Entries of the current audit log.")

@@ -70,7 +70,7 @@ type Vitals struct {
 type WatchedKey struct {
 	Name  policy.KeyName
 	State policy.KeyState
-	// Rotated is when the active version was imported; zero when there is none.
+	// Rotated is when the active version was made active; zero when there is none.
 	Rotated time.Time
 }
 
@@ -106,7 +106,7 @@ func (s *state) watched() iter.Seq[WatchedKey] {
 			key.State = facts.State
 			if stored, ok := s.snap.Key(name); ok {
 				version, _ := stored.ActiveVersion()
-				key.Rotated = version.Created
+				key.Rotated = version.Activated
 			}
 			if !yield(key) {
 				return
