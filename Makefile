@@ -23,9 +23,10 @@ test: ## every test, with the race detector
 	$(GO) test -race -timeout 20m ./...
 	@for m in $(NESTED); do echo "== $$m"; (cd $$m && $(GO) test -timeout 10m ./...) || exit 1; done
 
-alerts: ## what Prometheus' own promtool says of the alert rules and their tests (one on PATH, or built: minutes, once)
+alerts: ## what promtool says of alert rules, their tests and the dashboard (it is built the first time: minutes)
 	@.ci/promtool check rules --lint=all --lint-fatal deploy/alerts/signet.rules.yaml
 	@.ci/promtool test rules deploy/alerts/signet.test.yaml
+	@SIGNET_PROMTOOL=1 $(GO) test -count=1 -run '^TestDashboardQueries$$' ./cmd/internal/house
 
 lint: ## gofmt, golangci-lint
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }
