@@ -80,7 +80,7 @@ func loadConfig(path string) (*config, error) {
 	}
 	c := &config{}
 	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(c); err != nil {
-		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free logging: {format, level} and traces: {endpoint, ratio}", "%s:%s", path, yamlProblem(err))
+		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free, logging: {format, level} and traces: {endpoint, ratio}", "%s:%s", path, yamlProblem(err))
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
