@@ -7,7 +7,7 @@ VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unkn
 NESTED  := server/apple/oracle
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test lint proto proto-check fuzz bench clean
+.PHONY: help build demo test alerts lint proto proto-check fuzz bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,11 @@ test: ## every test, with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m ./...
 	@for m in $(NESTED); do echo "== $$m"; (cd $$m && $(GO) test -timeout 10m ./...) || exit 1; done
+
+alerts: ## what promtool says of alert rules, their tests and the dashboard (it is built the first time: minutes)
+	@.ci/promtool check rules --lint=all --lint-fatal deploy/alerts/signet.rules.yaml
+	@.ci/promtool test rules deploy/alerts/signet.test.yaml
+	@SIGNET_PROMTOOL=1 $(GO) test -count=1 -run '^TestDashboardQueries$$' ./cmd/internal/house
 
 lint: ## gofmt, golangci-lint
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }

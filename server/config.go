@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
@@ -47,6 +48,9 @@ type Config struct {
 	Now func() time.Time
 	// Logger takes what operators should see; slog's default when nil. It never gets a request's content.
 	Logger *slog.Logger
+	// Traces, if there is one, gets a span of every call and of its stages: method, request id, times and code, never
+	// content. Flushing and ending it is its owner's, after Shutdown.
+	Traces trace.TracerProvider
 }
 
 // TLSConfig names PEM files. CertFile may hold a chain; ClientCAFile holds the one CA that certifies callers.

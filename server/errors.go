@@ -26,6 +26,7 @@ const (
 	reasonUnauthenticated authority.Reason = "UNAUTHENTICATED"
 	reasonDeadline        authority.Reason = "DEADLINE_EXCEEDED"
 	reasonCanceled        authority.Reason = "CANCELED"
+	reasonTransport       authority.Reason = "TRANSPORT" // counted only: the caller hears gRPC's own error
 )
 
 // codeOf is the error table: the core's kinds and gRPC's codes.

@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
@@ -25,19 +27,30 @@ type call struct {
 	method    string
 	access    access
 	id        string
+	began     time.Time
 	principal policy.Principal
+
+	// What a mint is counted under; the handler says it.
+	mints   bool
+	profile policy.ProfileName
+	key     policy.KeyName // with which it minted
+	reused  bool           // its caller had the token before
 }
 
 // callKey is the one context key of this package.
 type callKey struct{}
 
-// caller is where the principal leaves the context: handlers hand it to the core as an argument. Without a guard
-// there is nobody, who is denied everything.
-func caller(ctx context.Context) (policy.Principal, authority.Request) {
-	c, ok := ctx.Value(callKey{}).(*call)
-	if !ok {
-		return policy.Principal{}, authority.Request{}
+// callOf is where the call leaves the context. Without a guard there is nobody, who is denied everything.
+func callOf(ctx context.Context) *call {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c
 	}
+	return &call{}
+}
+
+// caller is who is calling: handlers hand it to the core as an argument.
+func caller(ctx context.Context) (policy.Principal, authority.Request) {
+	c := callOf(ctx)
 	return c.principal, authority.Request{ID: c.id}
 }
 
@@ -64,7 +77,7 @@ func (s *Server) register(desc *grpc.ServiceDesc, impl any) {
 func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodHandler {
 	rule, listed := methods[method]
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) {
-		c := newCall(method, rule)
+		c := s.newCall(ctx, method, rule)
 		// Setting it fails only outside a call or after the headers have gone.
 		id := metadata.MD{requestIDHeader: {c.id}}
 		defer func() {
@@ -91,8 +104,8 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.StreamHandler {
 	rule, listed := methods[method]
 	return func(srv any, stream grpc.ServerStream) (err error) {
-		c := newCall(method, rule)
 		ctx := stream.Context()
+		c := s.newCall(ctx, method, rule)
 		defer func() { err = s.settle(ctx, c, err, recover()) }()
 		id := metadata.MD{requestIDHeader: {c.id}}
 		_ = stream.SetHeader(id)
@@ -126,8 +139,10 @@ func (g *guardedStream) RecvMsg(m any) error {
 	return g.s.checkRequest(m)
 }
 
-func newCall(method string, r rule) *call {
-	return &call{method: method, access: r.access, id: uuid.Must(uuid.NewV7()).String()}
+func (s *Server) newCall(ctx context.Context, method string, r rule) *call {
+	c := &call{method: method, access: r.access, id: uuid.Must(uuid.NewV7()).String(), began: s.now()}
+	s.tracing.name(ctx, c.id)
+	return c
 }
 
 // admit answers whether the method may be entered at all, and finds out who is calling.
@@ -151,8 +166,20 @@ func (s *Server) admit(ctx context.Context, c *call, listed bool) error {
 	return nil
 }
 
-// settle turns the end of a call, a panic included, into the error that its caller gets.
+// settle turns the end of a call, a panic included, into the error that its caller gets, and counts it.
 func (s *Server) settle(ctx context.Context, c *call, err error, panicked any) error {
+	public := s.ending(ctx, c, err, panicked)
+	if panicked != nil {
+		err = errPanicked
+	}
+	s.metrics.ended(c, err, status.Code(public), s.now())
+	return public
+}
+
+var errPanicked = errors.New("the call panicked")
+
+// ending is the error of a call's end for its caller, once the server's own log knows what it is to know.
+func (s *Server) ending(ctx context.Context, c *call, err error, panicked any) error {
 	switch {
 	case panicked != nil:
 		// The value may hold anything, a request's content too; only what the runtime itself says is safe.

@@ -48,6 +48,7 @@ func guarded(t *testing.T, desc *grpc.ServiceDesc, impl any) (*grpc.ClientConn, 
 	s := &Server{
 		limits: defaultLimits, logger: slog.New(slog.NewTextHandler(log, nil)), auth: &authn.Authenticator{},
 		grpc: grpc.NewServer(grpc.ForceServerCodecV2(newCodec())), background: t.Context(),
+		now: time.Now, metrics: newMetrics("test"),
 	}
 	s.register(desc, impl)
 	var err error

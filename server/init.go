@@ -116,7 +116,7 @@ func issueCertificate(ctx context.Context, cfg Config, by string, req Certificat
 	if !slices.Contains(cfg.Operators, by) {
 		return nil, fmt.Errorf("%q is not an operator of this vault", by)
 	}
-	core, err := openCore(ctx, cfg)
+	core, err := openCore(ctx, cfg, authority.Watcher{})
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,11 @@ type Server struct {
 	health    *health.Server
 	validator protovalidate.Validator
 	backend   store.Backend
+	now       func() time.Time
+	metrics   *metrics
+	tracing   *tracing    // nil: nothing is traced
 	stopped   atomic.Bool // minting has, as of the last look, and the log says so
+	serving   atomic.Bool // Serve has begun
 
 	background context.Context // ends when Shutdown begins
 	stop       context.CancelFunc
@@ -78,10 +82,17 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		auth:    auth,
 		health:  health.NewServer(),
 		backend: cfg.Backend,
+		now:     cfg.Now,
+		metrics: newMetrics(cfg.Version),
+		tracing: newTracing(cfg.Traces),
 	}
-	if s.core, err = openCore(ctx, cfg); err != nil {
+	if s.core, err = openCore(ctx, cfg, authority.Watcher{Batch: s.metrics.batch, Stage: s.tracing.watch()}); err != nil {
 		return nil, err
 	}
+	s.metrics.known = s.core.Tokens.HasProfile
+	s.metrics.registry.MustRegister(&vitals{
+		of: s.core.System.Vitals, lastUse: s.metrics.lastUse, expiry: auth.Expiry, now: cfg.Now, started: cfg.Now(), keys: keySeries,
+	})
 	s.grpc = grpc.NewServer(s.options()...) // which starts workers, so that from here on it must be stopped
 	s.register(&signetv1.TokenService_ServiceDesc, &tokenService{core: s.core.Tokens})
 	s.register(&signetv1.KeyService_ServiceDesc, &keyService{core: s.core.Keys})
@@ -106,13 +117,13 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 
 // options are what gRPC itself holds callers to.
 func (s *Server) options() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	return append(s.tracing.options(),
 		grpc.Creds(s.auth.Credentials()),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(s.limits.RequestSize),
 		grpc.MaxConcurrentStreams(s.limits.Streams),
-		grpc.ConnectionTimeout(10 * time.Second), // of the handshake
-		grpc.MaxHeaderListSize(16 << 10),
+		grpc.ConnectionTimeout(10*time.Second), // of the handshake
+		grpc.MaxHeaderListSize(16<<10),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			// gRPC adds up to a tenth at random, and calls under way may end: both within the limit.
@@ -123,13 +134,13 @@ func (s *Server) options() []grpc.ServerOption {
 		}),
 		// Requests and answers are small: gRPC's own 32 KiB each way and connection would be most of what a server of
 		// many callers holds.
-		grpc.ReadBufferSize(4 << 10),
-		grpc.WriteBufferSize(8 << 10),
+		grpc.ReadBufferSize(4<<10),
+		grpc.WriteBufferSize(8<<10),
 		// Goroutines that are kept do not grow their stacks anew for every signature: 4 % of a mint.
 		grpc.NumStreamWorkers(64),
 		// Shutdown closes log and store after the last handler, cut off or not.
 		grpc.WaitForHandlers(true),
-	}
+	)
 }
 
 func newAuthenticator(cfg Config) (*authn.Authenticator, error) {
@@ -148,7 +159,7 @@ func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
 }
 
 // openCore opens store and log; the core closes both, but not the backend.
-func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
+func openCore(ctx context.Context, cfg Config, watcher authority.Watcher) (*authority.Authority, error) {
 	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -170,11 +181,13 @@ func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
 		MinFree:     cfg.MinFree,
 		Now:         cfg.Now,
 		Logger:      cfg.logger(),
+		Watcher:     watcher,
 	})
 }
 
 // Serve answers calls on l until Shutdown, which makes it return nil. It closes l.
 func (s *Server) Serve(l net.Listener) error {
+	s.serving.Store(true)
 	if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/p8signet/signet/proto/signet/v1"
@@ -49,8 +48,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *signetv1.GetStatusRequ
 		Now:       when(st.Now),
 	}
 	for _, uri := range st.KEKs {
-		// A KEK in a file lies on a disk of this machine, whichever it is.
-		wire.Store.Keks = append(wire.Store.Keks, &signetv1.KekStatus{Uri: uri, OnDisk: strings.HasPrefix(uri, "file:")})
+		wire.Store.Keks = append(wire.Store.Keks, &signetv1.KekStatus{Uri: uri, OnDisk: kekOnDisk(uri)})
 	}
 	for _, g := range st.Gaps {
 		wire.Gaps = append(wire.Gaps, wireGap(g))

@@ -24,12 +24,14 @@ type tokenService struct {
 }
 
 func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenRequest) (*signetv1.MintTokenResponse, error) {
-	who, request := caller(ctx)
-	ask := authority.MintRequest{Request: request, Receipt: req.GetReceipt(), Fresh: req.GetFresh()}
+	c := callOf(ctx)
+	c.mints = true
+	ask := authority.MintRequest{Request: authority.Request{ID: c.id}, Receipt: req.GetReceipt(), Fresh: req.GetFresh()}
 	var err error
 	if ask.Profile, err = policy.ParseProfileName(req.GetProfile()); err != nil {
 		return nil, malformed("profile", "%v", err)
 	}
+	c.profile = ask.Profile
 	if ttl := req.GetTtl(); ttl != nil {
 		if ttl.CheckValid() != nil {
 			return nil, malformed("ttl", "not a duration")
@@ -46,10 +48,11 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 	if ask.Scope, err = apple.ParseScopes(req.GetScope().GetEntries()); err != nil {
 		return nil, malformed("scope", "%v", err)
 	}
-	minted, err := t.core.Mint(ctx, who, ask)
+	minted, err := t.core.Mint(ctx, c.principal, ask)
 	if err != nil {
 		return nil, err
 	}
+	c.key, c.reused = minted.Key, minted.Reused
 	token := minted.Token
 	answer := &signetv1.MintTokenResponse{
 		Credential:  &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: token.Compact}},

@@ -153,6 +153,19 @@ func (c *signers) drop(k *Key) {
 	}
 }
 
+// keys is how many versions of keys are open; system secrets are none.
+func (c *signers) keys() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	n := 0
+	for at := range c.open {
+		if at.version > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *signers) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,6 +174,10 @@ func (c *signers) close() {
 	}
 	c.open, c.closed = nil, true
 }
+
+// OpenKeys is how many key versions are open in memory: what somebody who reads it
+// would get.
+func (s *Store) OpenKeys() int { return s.signers.keys() }
 
 // Signer returns the signer of one version of a key in snap (nil: the current
 // snapshot): opened on first use, then cached until the version is revoked. It

@@ -48,8 +48,9 @@ type Authenticator struct {
 
 // trust is one client CA; a new one is a new pointer, which is how verdicts know that they are old.
 type trust struct {
-	roots  *x509.CertPool
-	domain spiffeid.TrustDomain
+	roots    *x509.CertPool
+	domain   spiffeid.TrustDomain
+	notAfter time.Time // of the CA
 }
 
 // watched is what was read last, good or bad, so that a broken file is complained of once.
@@ -80,6 +81,11 @@ func New(cfg Config) (*Authenticator, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// Expiry is when the server's certificate and the client CA that are in use expire.
+func (a *Authenticator) Expiry() (certificate, clientCA time.Time) {
+	return a.certificate.Load().Leaf.NotAfter, a.trust.Load().notAfter
 }
 
 // Watch looks at the files every interval until ctx ends.
@@ -135,7 +141,7 @@ func (a *Authenticator) reloadCA() error {
 	if err != nil {
 		return fmt.Errorf("client CA %s: %w", a.cfg.ClientCAFile, err)
 	}
-	t := &trust{roots: x509.NewCertPool(), domain: a.domain}
+	t := &trust{roots: x509.NewCertPool(), domain: a.domain, notAfter: ca.NotAfter}
 	t.roots.AddCert(ca)
 	if a.trust.Swap(t) != nil {
 		a.logger.Info("client CA reloaded", slog.String("certificate", Fingerprint(ca.Raw)), slog.Time("expires", ca.NotAfter))

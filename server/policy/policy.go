@@ -55,6 +55,15 @@ func (p *Policy) Digest() string {
 	return p.digest
 }
 
+// HasProfile says whether the policy has a profile of that name. Only who may know that is to be told.
+func (p *Policy) HasProfile(name ProfileName) bool {
+	if p == nil {
+		return false
+	}
+	_, ok := p.profiles[name]
+	return ok
+}
+
 // MaxTTL is the longest lifetime (exp − iat) of a token that a profile of this
 // key allows; 0 when no profile uses the key. It bounds for how long tokens can
 // outlive the key's revocation, as far as this policy goes.

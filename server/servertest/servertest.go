@@ -26,6 +26,7 @@ import (
 	"crypto/x509/pkix"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,6 +185,9 @@ func (s *Server) Restart() {
 
 // Ready is the running server's.
 func (s *Server) Ready() error { return s.running.Ready() }
+
+// Monitor is what the running server shows to those who watch it.
+func (s *Server) Monitor() http.Handler { return s.running.Monitor() }
 
 // Config is what the server runs with.
 func (s *Server) Config() server.Config { return s.config }

@@ -33,6 +33,8 @@ type Config struct {
 	// Ballast is how many bytes are put by for privileged entries on a disk that is quite full; DefaultBallast when 0.
 	Ballast int64
 	Logger  *slog.Logger // slog's default when nil
+	// Observe is told of every batch, by the writer itself: it must not block, nor call the Log. nil: nobody is told.
+	Observe func(Batch)
 	// Head is what the log must contain because the store's root says so. Its Log is the current one or a closed one;
 	// any other is a gap. The zero Head asks for nothing.
 	Head Head

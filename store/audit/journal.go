@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -30,6 +31,9 @@ type journal struct {
 	filing sync.Mutex // held while checkpoint files are written
 	filed  Head       // what the checkpoint file is over
 	signed int64      // the segments up to this one have checkpoints of their own
+
+	synced  time.Duration           // how long the sync of the last batch took; 0: it did not come so far
+	covered atomic.Pointer[covered] // what the checkpoint file was last seen to be over
 }
 
 // segment is the one that is being written.
@@ -42,6 +46,8 @@ type segment struct {
 	begun  time.Time //
 	sum    hash.Hash // over it
 	link   *link
+	now    func() time.Time
+	synced time.Duration // how long the last sync took
 }
 
 // errBegin is wrapped when not even a new segment could be begun.
@@ -50,6 +56,7 @@ var errBegin = errors.New("beginning a new segment")
 // commit makes a batch durable, puts it into the tree and publishes it. After an error the segment is over, and the
 // batch may be on the disk or not.
 func (j *journal) commit(b *batch) error {
+	j.synced = 0
 	if j.over() {
 		j.end()
 	}
@@ -69,7 +76,9 @@ func (j *journal) commit(b *batch) error {
 	data := append(m.AppendJSON(b.lines), '\n')
 	s := j.seg
 	offset, line := s.length, s.lines+1
-	if err := s.write(data); err != nil {
+	err := s.write(data)
+	j.synced = s.synced
+	if err != nil {
 		j.end()
 		return err
 	}
@@ -107,11 +116,14 @@ func (s *segment) write(data []byte) error {
 		return err
 	}
 	end := s.length + int64(len(data))
-	s.tried = end
+	s.tried, s.synced = end, 0
 	if _, err := s.file.WriteAt(data, s.length); err != nil {
 		return fmt.Errorf("writing segment %d: %w", s.number, err)
 	}
-	if err := s.file.Sync(); err != nil {
+	began := s.now()
+	err := s.file.Sync()
+	s.synced = s.now().Sub(began)
+	if err != nil {
 		return fmt.Errorf("syncing segment %d: %w", s.number, err)
 	}
 	if err := s.look(end); err != nil {
@@ -148,7 +160,7 @@ func (j *journal) begin() error {
 		Origin: j.origin, Segment: j.number, Previous: j.prev, Tree: j.tree, Root: j.root, Time: j.time, Created: j.now(),
 	}
 	line, err := h.AppendJSON(nil)
-	s := &segment{number: j.number, file: file, sum: sha256.New(), lines: 1, begun: h.Created}
+	s := &segment{number: j.number, file: file, sum: sha256.New(), lines: 1, begun: h.Created, now: j.now}
 	if err == nil {
 		err = s.write(append(line, '\n'))
 	}

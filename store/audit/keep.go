@@ -51,13 +51,13 @@ func (j *journal) fileCheckpoint() error {
 	j.filing.Lock()
 	defer j.filing.Unlock()
 	msg, head := j.checkpoint()
-	if head == j.filed {
-		return nil
+	if head != j.filed {
+		if err := writeCheckpoint(j.fs, j.origin.Log, msg); err != nil {
+			return err
+		}
+		j.filed = head
 	}
-	if err := writeCheckpoint(j.fs, j.origin.Log, msg); err != nil {
-		return err
-	}
-	j.filed = head
+	j.covered.Store(&covered{head.Size, j.now()})
 	return nil
 }
 

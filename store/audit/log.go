@@ -88,6 +88,7 @@ func (l *Log) commit(j *journal, b *batch) error {
 		err = j.commit(b)
 	}
 	l.judge(err)
+	l.observe(j, b, err)
 	return err
 }
 

@@ -149,6 +149,7 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 		return nil, errors.Join(err, r.close())
 	}
 	r.noted = end
+	j.covered.Store(&covered{j.filed.Size, j.now()})
 	return j, nil
 }
 

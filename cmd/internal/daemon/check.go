@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -29,7 +30,9 @@ it has. The whole audit log is read. Nothing is written. While a server has the 
 			if err != nil {
 				return err
 			}
-			p.warnCertificate(conf)
+			if ends, soon := p.certificateEnds(conf); soon {
+				cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n  %s\n", ends.Format(time.RFC3339), renew(conf))
+			}
 			sc, err := p.read(c.Context(), conf)
 			if errors.Is(err, errInUse) {
 				cli.Printf(p.Stdout, "%s: ok; a running server has the vault open, so the vault was not looked into\n", file)
@@ -63,32 +66,40 @@ func (p *program) warnListen(ctx context.Context, conf *config) {
 	}
 }
 
-// warnCertificate says when the server's certificate soon ends. What is wrong with it otherwise, Check says.
-func (p *program) warnCertificate(conf *config) {
+// certificateEnds says when the server's certificate ends, if that is soon. What is wrong with it otherwise, Check says.
+func (p *program) certificateEnds(conf *config) (ends time.Time, soon bool) {
 	pair, err := tls.LoadX509KeyPair(conf.TLS.Certificate, conf.TLS.Key)
 	if err != nil {
-		return
+		return ends, false
 	}
 	leaf, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
-		return
+		return ends, false
 	}
-	if left := leaf.NotAfter.Sub(p.Now()); left < 30*24*time.Hour {
-		cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n"+
-			"  signetd makes no other: add a CA of yours to every caller's ca.pem, which may hold several, then replace %s and %s\n"+
-			"  by a pair that it certified for the names that callers use; a running server takes the pair up by itself\n",
-			leaf.NotAfter.UTC().Format(time.RFC3339), conf.TLS.Certificate, conf.TLS.Key)
+	return leaf.NotAfter.UTC(), leaf.NotAfter.Sub(p.Now()) < 30*24*time.Hour
+}
+
+// renew is how a server gets another certificate.
+func renew(conf *config) string {
+	return fmt.Sprintf("signetd makes no other: add a CA of yours to every caller's ca.pem, which may hold several, then replace %s and %s "+
+		"by a pair that it certified for the names that callers use; a running server takes the pair up by itself", conf.TLS.Certificate, conf.TLS.Key)
+}
+
+// warnCertificate says in the server's log when its certificate soon ends.
+func (p *program) warnCertificate(ctx context.Context, conf *config, logger *slog.Logger) {
+	if ends, soon := p.certificateEnds(conf); soon {
+		logger.WarnContext(ctx, "the server's certificate ends soon, and then no caller connects", slog.Time("ends", ends), slog.String("todo", renew(conf)))
 	}
 }
 
 // warnDaily is warnCertificate once a day until ctx ends: who starts a server does not look at it for a year.
-func (p *program) warnDaily(ctx context.Context, conf *config) {
+func (p *program) warnDaily(ctx context.Context, conf *config, logger *slog.Logger) {
 	day := time.NewTicker(24 * time.Hour)
 	defer day.Stop()
 	for {
 		select {
 		case <-day.C:
-			p.warnCertificate(conf)
+			p.warnCertificate(ctx, conf, logger)
 		case <-ctx.Done():
 			return
 		}

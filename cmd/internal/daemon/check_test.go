@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -49,11 +50,12 @@ func TestServeWarnsEveryDayOfTheLastThirty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := &config{TLS: pair(t, time.Now().Add(32*24*time.Hour+time.Minute))}
 		var stderr lockedBuffer
-		p := &program{cli.Env{Stderr: &stderr, Now: time.Now}}
-		p.warnCertificate(conf)
+		p := &program{cli.Env{Now: time.Now}}
+		logger := slog.New(slog.NewTextHandler(&stderr, nil))
+		p.warnCertificate(t.Context(), conf, logger)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go p.warnDaily(ctx, conf)
+		go p.warnDaily(ctx, conf, logger)
 		time.Sleep(49 * time.Hour)
 		synctest.Wait()
 		if said := stderr.String(); said != "" {
@@ -61,7 +63,7 @@ func TestServeWarnsEveryDayOfTheLastThirty(t *testing.T) {
 		}
 		time.Sleep(48 * time.Hour)
 		synctest.Wait()
-		if n := strings.Count(stderr.String(), "the server's certificate ends 2000-02-02"); n != 2 {
+		if n := strings.Count(stderr.String(), "the server's certificate ends soon, and then no caller connects\" ends=2000-02-02"); n != 2 {
 			t.Errorf("%d warnings in two days: %s", n, stderr.String())
 		}
 	})

@@ -38,6 +38,11 @@ type config struct {
 	LogMinFree size `yaml:"log_min_free,omitempty"`
 	// Logging is what the program says of itself on standard error; the audit log is another thing and has no switch.
 	Logging logging `yaml:"logging,omitempty"`
+	// Metrics is where metrics, health and profiles are shown over plain HTTP to whoever asks, such as 127.0.0.1:9464; port 0
+	// takes any free one. Nowhere when it is left out.
+	Metrics string `yaml:"metrics,omitempty"`
+	// Traces is where spans of the calls are sent.
+	Traces traces `yaml:"traces,omitempty"`
 
 	dir string // of the file
 }
@@ -75,7 +80,7 @@ func loadConfig(path string) (*config, error) {
 	}
 	c := &config{}
 	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(c); err != nil {
-		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free and logging: {format, level}", "%s:%s", path, yamlProblem(err))
+		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free, logging: {format, level} and traces: {endpoint, ratio}", "%s:%s", path, yamlProblem(err))
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -135,6 +140,14 @@ func (c *config) validate() error {
 	}
 	if _, err := c.Logging.handler(io.Discard); err != nil {
 		errs = append(errs, fmt.Errorf("logging: %w", err))
+	}
+	if c.Metrics != "" {
+		if err := validMetrics(c.Metrics); err != nil {
+			errs = append(errs, fmt.Errorf("metrics: %w", err))
+		}
+	}
+	if err := c.Traces.validate(); err != nil {
+		errs = append(errs, fmt.Errorf("traces: %w", err))
 	}
 	if c.LogMinFree < 0 {
 		errs = append(errs, errors.New("log_min_free is negative"))

@@ -212,8 +212,9 @@ func (p *program) build(ctx context.Context, tmp, listen string, hosts []string)
 	c := &config{
 		Listen: listen, Node: firstNode, TrustDomain: trustDomain, Operators: []string{firstOperator},
 		Store: storeFile, Log: logDir, KEKs: []string{"file:" + kekFile},
-		TLS: tlsFiles{Certificate: tlsDir + "/server.pem", Key: tlsDir + "/server.key", ClientCA: tlsDir + "/ca.pem"},
-		dir: tmp,
+		Metrics: freeMetrics,
+		TLS:     tlsFiles{Certificate: tlsDir + "/server.pem", Key: tlsDir + "/server.key", ClientCA: tlsDir + "/ca.pem"},
+		dir:     tmp,
 	}
 	if err := kek.CreateFile(filepath.Join(tmp, kekFile)); err != nil {
 		return "", "", fmt.Errorf("creating the KEK: %w", err)

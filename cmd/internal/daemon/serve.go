@@ -43,28 +43,39 @@ nothing until the gap is acknowledged: see signet system status.`,
 	return cmd
 }
 
-func (p *program) run(ctx context.Context, conf *config) error {
+func (p *program) run(ctx context.Context, conf *config) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if p.Getenv("GOGC") == "" {
 		go paceCollections(ctx)
 	}
-	p.warnCertificate(conf)
+	watched, err := p.watch(ctx, conf)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, watched.close()) }()
 	sc, err := p.open(ctx, conf)
 	if err != nil {
 		return err
 	}
+	p.warnCertificate(ctx, conf, sc.Logger)
+	flush, err := p.trace(ctx, conf, &sc)
+	if err != nil {
+		return errors.Join(err, sc.Backend.Close())
+	}
+	defer func() { err = errors.Join(err, flush()) }()
 	s, err := server.New(ctx, sc)
 	if err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
+	watched.show(s)
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", conf.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening: %w", err), s.Shutdown(context.WithoutCancel(ctx)))
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	go p.warnDaily(ctx, conf)
+	go p.warnDaily(ctx, conf, sc.Logger)
 	cli.Printf(p.Stderr, "signetd: serving on %s\n", l.Addr())
 	select {
 	case err = <-served:

@@ -59,6 +59,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger takes what operators should see; it gets no request's content. slog's default when nil.
 	Logger *slog.Logger
+	// Watcher hears what goes on; the zero Watcher hears nothing.
+	Watcher Watcher
 }
 
 func (c *Config) validate() error {
@@ -120,7 +122,7 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 		return nil, err
 	}
 	c := &changer{turn: make(chan struct{}, 1)}
-	c.ledger = ledger{node: cfg.Node, now: cfg.Now, tally: newTally(), logger: cfg.Logger}
+	c.ledger = ledger{node: cfg.Node, now: cfg.Now, tally: newTally(), logger: cfg.Logger, watcher: cfg.Watcher}
 	c.store, c.operators, c.rates = cfg.Store, cfg.Operators, newRates(rateTable)
 	c.publish()
 	signer, err := openLogSigner(ctx, cfg.Store, cfg.Node)

@@ -58,7 +58,10 @@ type call struct {
 func (c *core) decide(ctx context.Context, p policy.Principal, a ask) (*call, error) {
 	a.want.Principal = p
 	made := &call{want: a.want, entry: entryOf(p, a)}
-	if !c.again(made) {
+	end := c.watcher.begin(ctx, StageDecide)
+	allowed := c.again(made)
+	end()
+	if !allowed {
 		return nil, c.refuse(ctx, &made.entry, refused(made.decision))
 	}
 	return made, nil

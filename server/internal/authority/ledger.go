@@ -33,11 +33,12 @@ func Actions() []policy.Action {
 
 // ledger is the audit log as the core writes it. All methods but mark may be called concurrently.
 type ledger struct {
-	log    *audit.Log
-	node   string
-	now    func() time.Time
-	tally  *tally
-	logger *slog.Logger
+	log     *audit.Log
+	node    string
+	now     func() time.Time
+	tally   *tally
+	logger  *slog.Logger
+	watcher Watcher
 
 	// gate is held for reading while an entry is appended, so that those never wait for each other, and for writing
 	// only while a gap moves the log to a new id, so that the old one has an end.
@@ -62,6 +63,7 @@ func (l *ledger) record(ctx context.Context, e *auditlog.Entry, o audit.AppendOp
 	if l.moving {
 		return audit.Position{}, logError(errMoving)
 	}
+	defer l.watcher.begin(ctx, StageAppend)()
 	pos, err := l.log.Append(ctx, e, o)
 	return pos, logError(err)
 }

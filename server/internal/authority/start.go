@@ -23,7 +23,7 @@ type start struct{ *changer }
 // with a new log id if it is in the current log, before any log is open; so a crash at any point finds the same gap
 // again, or finds it committed.
 func (s start) openLog(ctx context.Context, fs audit.FS, signer note.Signer, minFree int64) error {
-	config := audit.Config{FS: fs, Signer: signer, Now: s.now, MinFree: minFree, Logger: s.logger}
+	config := audit.Config{FS: fs, Signer: signer, Now: s.now, MinFree: minFree, Logger: s.logger, Observe: s.watcher.Batch}
 	head, err := s.place(&config)
 	if err != nil {
 		return err

@@ -135,6 +135,7 @@ func (t *Tokens) brake(call *call) error {
 // sign signs what the decision allows, and nothing else. The first signature of a signer is verified before its
 // token goes any further.
 func (t *Tokens) sign(ctx context.Context, call *call) (apple.Token, error) {
+	defer t.watcher.begin(ctx, StageSign)()
 	d := call.decision
 	signer, err := t.store.Signer(ctx, call.state.snap, string(d.Key()), d.Version())
 	if err != nil {

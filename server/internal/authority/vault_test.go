@@ -91,6 +91,7 @@ type vault struct {
 	ids     atomic.Int64
 	file    []byte // a sealed key that waits to be imported
 	twin    []byte // one that is here already, as a version of "asc"
+	watcher Watcher
 }
 
 // newVault creates a vault and opens it.
@@ -144,7 +145,7 @@ func (v *vault) open() error {
 	}
 	a, err := Open(v.t.Context(), Config{
 		Store: s, LogFS: v.fs, Node: nodeName, Operators: []string{operatorID}, TrustDomain: trustDomain,
-		Now: v.clock.Now, Logger: v.logger(),
+		Now: v.clock.Now, Logger: v.logger(), Watcher: v.watcher,
 	})
 	v.Authority = a
 	return err
