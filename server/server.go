@@ -23,10 +23,12 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/authn"
@@ -44,7 +46,8 @@ type Server struct {
 	health    *health.Server
 	validator protovalidate.Validator
 	backend   store.Backend
-	stopped   atomic.Bool // minting has, as of the last look, and the log says so
+	inside    *bufconn.Listener // for Alive
+	stopped   atomic.Bool       // minting has, as of the last look, and the log says so
 
 	background context.Context // ends when Shutdown begins
 	stop       context.CancelFunc
@@ -78,6 +81,7 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		auth:    auth,
 		health:  health.NewServer(),
 		backend: cfg.Backend,
+		inside:  bufconn.Listen(insideBuffer),
 	}
 	if s.core, err = openCore(ctx, cfg); err != nil {
 		return nil, err
@@ -101,6 +105,7 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.running.Go(func() { s.watchHealth(why) })
 	s.running.Go(func() { s.auth.Watch(s.background, s.limits.ReloadInterval) })
+	s.running.Go(func() { _ = s.grpc.Serve(s.inside) }) // it ends with Shutdown, and Alive tells when it did before
 	return s, nil
 }
 
@@ -173,9 +178,10 @@ func openCore(ctx context.Context, cfg Config) (*authority.Authority, error) {
 	})
 }
 
-// Serve answers calls on l until Shutdown, which makes it return nil. It closes l.
+// Serve answers calls on l until Shutdown, which makes it return nil. It closes l. Connections beyond the limit wait
+// until one before them ends.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(netutil.LimitListener(l, s.limits.Connections)); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}
 	return nil // Shutdown came first

@@ -27,6 +27,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *signetv1.GetStatusRequ
 		Version: s.version,
 		VaultId: st.VaultID,
 		Node:    st.Node,
+		Dev:     st.Node == DevNode,
 		CanMint: len(st.Reasons) == 0,
 		Reasons: st.Reasons,
 		Store: &signetv1.StoreStatus{

@@ -35,6 +35,7 @@ func (p *program) look(ctx context.Context, c *config) (server.Config, error) {
 		Operators:   c.Operators,
 		TrustDomain: c.TrustDomain,
 		TLS:         server.TLSConfig{CertFile: c.TLS.Certificate, KeyFile: c.TLS.Key, ClientCAFile: c.TLS.ClientCA},
+		Limits:      server.Limits{Connections: c.MaxConnections},
 		MinFree:     int64(c.LogMinFree),
 		Version:     p.Version,
 		Now:         p.Now,

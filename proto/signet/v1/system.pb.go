@@ -83,7 +83,9 @@ type Status struct {
 	// When the process started.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The server's clock.
-	Now           *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=now,proto3" json:"now,omitempty"`
+	Now *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=now,proto3" json:"now,omitempty"`
+	// Whether this is a vault for trying things out, as the command signetd dev makes it: nothing real belongs in it.
+	Dev           bool `protobuf:"varint,11,opt,name=dev,proto3" json:"dev,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -186,6 +188,13 @@ func (x *Status) GetNow() *timestamppb.Timestamp {
 		return x.Now
 	}
 	return nil
+}
+
+func (x *Status) GetDev() bool {
+	if x != nil {
+		return x.Dev
+	}
+	return false
 }
 
 // StoreStatus is the head of the store.
@@ -768,7 +777,7 @@ var File_signet_v1_system_proto protoreflect.FileDescriptor
 const file_signet_v1_system_proto_rawDesc = "" +
 	"\n" +
 	"\x16signet/v1/system.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xe9\x02\n" +
+	"\x10GetStatusRequest\"\xfb\x02\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\bvault_id\x18\x02 \x01(\tR\avaultId\x12\x12\n" +
@@ -781,7 +790,8 @@ const file_signet_v1_system_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12,\n" +
 	"\x03now\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"\xe5\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x10\n" +
+	"\x03dev\x18\v \x01(\bR\x03dev\"\xe5\x01\n" +
 	"\vStoreStatus\x12\x18\n" +
 	"\alineage\x18\x01 \x01(\tR\alineage\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +
