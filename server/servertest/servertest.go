@@ -185,6 +185,9 @@ func (s *Server) Restart() {
 // Ready is the running server's.
 func (s *Server) Ready() error { return s.running.Ready() }
 
+// Alive is the running server's.
+func (s *Server) Alive(ctx context.Context) error { return s.running.Alive(ctx) }
+
 // Config is what the server runs with.
 func (s *Server) Config() server.Config { return s.config }
 
