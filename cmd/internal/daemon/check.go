@@ -75,9 +75,9 @@ func (p *program) warnCertificate(conf *config) {
 	}
 	if left := leaf.NotAfter.Sub(p.Now()); left < 30*24*time.Hour {
 		cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n"+
-			"  signetd makes no other: add a CA of yours to every caller's ca.pem, which may hold several, then replace %s and %s\n"+
-			"  by a pair that it certified for the names that callers use; a running server takes the pair up by itself\n",
-			leaf.NotAfter.UTC().Format(time.RFC3339), conf.TLS.Certificate, conf.TLS.Key)
+			"  if this vault's CA made it: signetd cert --dir %s --server; a running server takes the new one up by itself\n"+
+			"  if another CA did, renew it there and replace %s\n",
+			leaf.NotAfter.UTC().Format(time.RFC3339), quote(conf.dir), conf.TLS.Certificate)
 	}
 }
 
