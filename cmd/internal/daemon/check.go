@@ -73,12 +73,17 @@ func (p *program) warnCertificate(conf *config) {
 	if err != nil {
 		return
 	}
-	if left := leaf.NotAfter.Sub(p.Now()); left < 30*24*time.Hour {
+	if p.endsSoon(leaf) {
 		cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n"+
 			"  if this vault's CA made it: signetd cert --dir %s --server; a running server takes the new one up by itself\n"+
 			"  if another CA did, renew it there and replace %s\n",
 			leaf.NotAfter.UTC().Format(time.RFC3339), quote(conf.dir), conf.TLS.Certificate)
 	}
+}
+
+// endsSoon says whether a certificate is in its last thirty days, or beyond.
+func (p *program) endsSoon(leaf *x509.Certificate) bool {
+	return leaf.NotAfter.Sub(p.Now()) < 30*24*time.Hour
 }
 
 // warnDaily is warnCertificate once a day until ctx ends: who starts a server does not look at it for a year.

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -116,7 +117,41 @@ func (p *program) develop(ctx context.Context, dir, asked, listen string) error 
 	case asked != "" && asked != conf.Listen:
 		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("the vault in %s listens on %s", dir, conf.Listen), Todo: "leave --listen out, or name another --dir for a new vault"}
 	}
+	if err := p.keepDev(ctx, conf); err != nil {
+		return todo(err)
+	}
 	return todo(p.run(ctx, conf, func(ctx context.Context) error { return p.printNext(ctx, dir) }))
+}
+
+// keepDev renews the certificates that are about to end: nobody looks after a dev vault. The keys stay.
+func (p *program) keepDev(ctx context.Context, conf *config) error {
+	in := func(name string) string { return filepath.Join(conf.dir, operatorDir, name) }
+	pair, err := tls.LoadX509KeyPair(in("cert.pem"), in("key.pem"))
+	if err != nil {
+		return cli.Malformedf("remove the dev vault and run this again", "the operator's certificate and key: %w", err)
+	}
+	if p.endsSoon(pair.Leaf) {
+		operator, err := client.LoadConfig(in(clientFile))
+		if err != nil {
+			return err
+		}
+		csr, err := requestOf(pair)
+		if err != nil {
+			return err
+		}
+		cert, err := p.issue(ctx, conf, operator, server.CertificateRequest{CSR: csr, URI: conf.Operators[0]})
+		if err != nil {
+			return err
+		}
+		if err := replaceCertificate(in("cert.pem"), cert); err != nil {
+			return err
+		}
+	}
+	own, err := ownPair(conf)
+	if err != nil || !p.endsSoon(own.Leaf) {
+		return err
+	}
+	return p.renew(ctx, conf.dir, nil)
 }
 
 // createDev makes a dev vault with what it can be tried with.
@@ -161,7 +196,7 @@ func (p *program) printNext(ctx context.Context, dir string) error {
 	clientConfig := filepath.Join(dir, operatorDir, clientFile)
 	s, err := status(ctx, clientConfig)
 	if err != nil {
-		return &cli.Failure{Err: fmt.Errorf("asking the vault how it is: %w", err), Todo: "a dev vault is not meant to last: if its certificates have ended, remove " + quote(dir) + " and run this again"}
+		return fmt.Errorf("asking the vault how it is: %w", err)
 	}
 	var steps []string
 	if s.GetStore().GetKeys() == 0 {

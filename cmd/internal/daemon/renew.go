@@ -35,13 +35,9 @@ func (p *program) renew(ctx context.Context, dir string, more []string) error {
 	if err != nil {
 		return err
 	}
-	signer, ok := pair.PrivateKey.(crypto.Signer)
-	if !ok {
-		return fmt.Errorf("%s: the key does not sign", conf.TLS.Key)
-	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, signer)
+	csr, err := requestOf(pair)
 	if err != nil {
-		return fmt.Errorf("making the certificate request: %w", err)
+		return err
 	}
 	names := hostsOf(pair.Leaf)
 	for _, h := range more {
@@ -53,7 +49,7 @@ func (p *program) renew(ctx context.Context, dir string, more []string) error {
 	if err != nil {
 		return todo(err)
 	}
-	if err := cli.Replace(conf.TLS.Certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}), 0o600); err != nil {
+	if err := replaceCertificate(conf.TLS.Certificate, cert); err != nil {
 		return err
 	}
 	cli.Printf(p.Stdout, "Renewed %s. A running server takes it up by itself.\n", conf.TLS.Certificate)
@@ -62,6 +58,23 @@ func (p *program) renew(ctx context.Context, dir string, more []string) error {
 		[2]string{"certificate", cert.Fingerprint},
 		[2]string{"expires", cert.NotAfter.UTC().Format(time.RFC3339)},
 	)
+}
+
+// requestOf is a PKCS#10 request for the key of a pair.
+func requestOf(pair tls.Certificate) ([]byte, error) {
+	signer, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("the certificate's key does not sign")
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, signer)
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate request: %w", err)
+	}
+	return csr, nil
+}
+
+func replaceCertificate(path string, cert *server.Certificate) error {
+	return cli.Replace(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}), 0o600)
 }
 
 // ownPair is the server's certificate with its key. One that another CA made is not ours to renew: callers trust that CA, and

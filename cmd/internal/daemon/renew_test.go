@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"crypto/tls"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,50 @@ func TestRenewAfterTheEnd(t *testing.T) {
 	}
 	if code, out := signetd("check", "--config", config); code != cli.OK || strings.Contains(out, "ends") {
 		t.Errorf("check after it: %d, %s", code, out)
+	}
+}
+
+// TestDevLasts: whoever comes back to a dev vault after a year finds it as it was.
+func TestDevLasts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "vault")
+	ahead := time.Duration(0)
+	p := &program{cli.Env{
+		Getenv: func(string) string { return "" }, Stdout: io.Discard, Stderr: io.Discard,
+		Now: func() time.Time { return time.Now().Add(ahead) }, Version: "test",
+	}}
+	if err := p.createDev(t.Context(), dir, "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	conf, err := loadConfig(filepath.Join(dir, configFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := func() (operator, own time.Time) {
+		t.Helper()
+		if err := p.keepDev(t.Context(), conf); err != nil {
+			t.Fatal(err)
+		}
+		a, err := tls.LoadX509KeyPair(filepath.Join(dir, "operator", "cert.pem"), filepath.Join(dir, "operator", "key.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := ownPair(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Leaf.NotAfter, b.Leaf.NotAfter
+	}
+	operator, own := ends()
+	if a, b := ends(); a != operator || b != own {
+		t.Error("certificates that last were renewed")
+	}
+	ahead = 70 * 24 * time.Hour
+	if a, b := ends(); !a.After(operator) || b != own {
+		t.Errorf("after 70 days the operator's ends %s, the server's %s", a, b)
+	}
+	ahead = 400 * 24 * time.Hour
+	if a, b := ends(); a.Before(p.Now().Add(80*24*time.Hour)) || b.Before(p.Now().Add(300*24*time.Hour)) {
+		t.Errorf("after 400 days the operator's ends %s, the server's %s", a, b)
 	}
 }
 
