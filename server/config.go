@@ -11,6 +11,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/p8signet/signet/proto/sealed"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
 	"github.com/p8signet/signet/store/envelope"
@@ -159,6 +160,9 @@ func (c *Config) validateValues() error {
 	}
 	if c.MinFree < 0 {
 		errs = append(errs, fmt.Errorf("free space to keep is %d: want 0 or more", c.MinFree))
+	}
+	if err := sealed.Usable(); err != nil {
+		errs = append(errs, fmt.Errorf("no key could be imported in this process: %w (say fips140=on in GODEBUG, or take a build with a newer module)", err))
 	}
 	domain, err := spiffeid.TrustDomainFromString(c.TrustDomain)
 	if err != nil {

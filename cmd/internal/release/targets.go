@@ -58,8 +58,12 @@ func (t target) compile(ctx context.Context, r release, program, out string) err
 	if err != nil {
 		return err
 	}
+	version := r.version
+	if t.flavour != "" {
+		version += "+" + t.flavour // as signetd version and signet system status then have it
+	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -buildid= -X main.version="+r.version, "-o", out, "./cmd/"+program)
+		"-ldflags", "-s -w -buildid= -X main.version="+version, "-o", out, "./cmd/"+program)
 	cmd.Dir = r.source
 	for _, v := range os.Environ() {
 		if name, _, _ := strings.Cut(v, "="); slices.Contains(inherited, name) {
