@@ -221,7 +221,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestWatchdog: the service manager hears from a server that lives, and while it drains, too.
 func TestWatchdog(t *testing.T) {
-	m := manage(t, "drain: 1s\n", "WATCHDOG_USEC=1500000")
+	m := manage(t, "drain: 3s\n", "WATCHDOG_USEC=1500000")
 	m.hear("READY=1")
 	for range 3 {
 		m.hear("WATCHDOG=1")
