@@ -12,10 +12,15 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/p8signet/signet/proto/sealed"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
 	"github.com/p8signet/signet/store/envelope"
 )
+
+// DevNode is the name of the node of a vault for trying things out. It is in every entry, in the log's origin, and so in
+// every checkpoint and receipt: nothing of such a vault passes for the record of a real one. No other vault gives it.
+const DevNode = "dev"
 
 // Config says what a Server serves and how. New, Check, Fsck and IssueCertificate take it; nothing in it is
 // changed after that, and nothing is opened before all of it has been looked at.
@@ -68,6 +73,8 @@ type Limits struct {
 	RequestSize int
 	// Streams is how many calls one connection may have under way; 256 when 0.
 	Streams uint32
+	// Connections is how many there may be at once; 4096 when 0. Further ones wait.
+	Connections int
 	// ConnectionAge is how long a connection lives; an hour when 0, and never more.
 	ConnectionAge time.Duration
 	// ReloadInterval is how often the TLS files are looked at; 5 s when 0.
@@ -79,6 +86,7 @@ var defaultLimits = Limits{
 	Deadline:       30 * time.Second,
 	RequestSize:    3 << 19, // 1.5 MiB: a policy of 1 MiB and its frame
 	Streams:        256,
+	Connections:    4096,
 	ConnectionAge:  time.Hour,
 	ReloadInterval: 5 * time.Second,
 }
@@ -93,6 +101,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Streams == 0 {
 		l.Streams = d.Streams
+	}
+	if l.Connections == 0 {
+		l.Connections = d.Connections
 	}
 	if l.ConnectionAge == 0 {
 		l.ConnectionAge = d.ConnectionAge
@@ -110,6 +121,9 @@ func (l Limits) validate() error {
 	}
 	if l.RequestSize < 0 {
 		errs = append(errs, fmt.Errorf("request size %d: want more than 0", l.RequestSize))
+	}
+	if l.Connections < 0 {
+		errs = append(errs, fmt.Errorf("connections %d: want more than 0", l.Connections))
 	}
 	if l.ConnectionAge < 0 || l.ConnectionAge > defaultLimits.ConnectionAge {
 		errs = append(errs, fmt.Errorf("connection age %s: want more than 0 and at most %s", l.ConnectionAge, defaultLimits.ConnectionAge))
@@ -150,6 +164,9 @@ func (c *Config) validateValues() error {
 	}
 	if c.MinFree < 0 {
 		errs = append(errs, fmt.Errorf("free space to keep is %d: want 0 or more", c.MinFree))
+	}
+	if err := sealed.Usable(); err != nil {
+		errs = append(errs, fmt.Errorf("no key could be imported in this process: %w (say fips140=on in GODEBUG, or take a build with a newer module)", err))
 	}
 	domain, err := spiffeid.TrustDomainFromString(c.TrustDomain)
 	if err != nil {

@@ -116,10 +116,14 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 		// A stream has no deadline: it lives as long as its connection, but not beyond a Shutdown, which waits for it.
 		ctx, cancel := context.WithCancel(context.WithValue(ctx, callKey{}, c))
 		defer cancel()
-		defer context.AfterFunc(s.background, cancel)()
+		defer context.AfterFunc(s.background, func() { time.AfterFunc(lastWord, cancel) })()
 		return next(srv, &guardedStream{stream, ctx, s})
 	}
 }
+
+// lastWord is how long a stream goes on when Shutdown begins: who watches health hears that this server ends, and not
+// only that the stream did.
+const lastWord = 50 * time.Millisecond
 
 // guardedStream checks what a stream receives.
 type guardedStream struct {

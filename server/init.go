@@ -78,12 +78,14 @@ func Init(ctx context.Context, cfg InitConfig) (*Initialized, error) {
 	return &v, nil
 }
 
-// CertificateRequest asks for a caller's certificate.
+// CertificateRequest asks for a caller's certificate, or for the server's.
 type CertificateRequest struct {
 	// CSR is a PKCS#10 request, DER. Only its public key is used.
 	CSR []byte
-	// URI is the SPIFFE id to certify.
+	// URI is the SPIFFE id to certify, for a caller.
 	URI string
+	// Hosts are the DNS names and IP addresses to certify, for the server. Then there is no URI.
+	Hosts []string
 	// TTL is how long it is valid; the CA's own limit when 0.
 	TTL time.Duration
 }
@@ -122,7 +124,7 @@ func issueCertificate(ctx context.Context, cfg Config, by string, req Certificat
 	}
 	operator := policy.Principal{Kind: policy.PrincipalMTLS, ID: by, Peer: "local, no server running"}
 	issued, err := core.System.IssueCertificate(ctx, operator, authority.CertificateRequest{
-		Request: authority.Request{ID: uuid.Must(uuid.NewV7()).String()}, CSR: req.CSR, URI: req.URI, TTL: req.TTL,
+		Request: authority.Request{ID: uuid.Must(uuid.NewV7()).String()}, CSR: req.CSR, URI: req.URI, Hosts: req.Hosts, TTL: req.TTL,
 	})
 	if err := errors.Join(err, core.Close()); err != nil {
 		return nil, err

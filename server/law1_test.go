@@ -48,6 +48,7 @@ var carriers = map[protoreflect.FullName]string{
 	"signet.v1.GetCheckpointRequest.log":           "compared",
 	"signet.v1.ProveInclusionRequest.log":          "compared",
 	"signet.v1.IssueCertificateRequest.uri":        "SPIFFE id",
+	"signet.v1.IssueCertificateRequest.hosts":      "DNS name or IP address",
 	"signet.v1.AcknowledgeRequest.id":              "compared",
 	"signet.v1.AcknowledgeRequest.reason":          "free text",
 

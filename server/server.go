@@ -23,10 +23,12 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/authn"
@@ -46,9 +48,10 @@ type Server struct {
 	backend   store.Backend
 	now       func() time.Time
 	metrics   *metrics
-	tracing   *tracing    // nil: nothing is traced
-	stopped   atomic.Bool // minting has, as of the last look, and the log says so
-	serving   atomic.Bool // Serve has begun
+	tracing   *tracing          // nil: nothing is traced
+	inside    *bufconn.Listener // for Alive
+	stopped   atomic.Bool       // minting has, as of the last look, and the log says so
+	serving   atomic.Bool       // Serve has begun
 
 	background context.Context // ends when Shutdown begins
 	stop       context.CancelFunc
@@ -85,6 +88,7 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		now:     cfg.Now,
 		metrics: newMetrics(cfg.Version),
 		tracing: newTracing(cfg.Traces),
+		inside:  bufconn.Listen(insideBuffer),
 	}
 	if s.core, err = openCore(ctx, cfg, authority.Watcher{Batch: s.metrics.batch, Stage: s.tracing.watch()}); err != nil {
 		return nil, err
@@ -112,6 +116,7 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.running.Go(func() { s.watchHealth(why) })
 	s.running.Go(func() { s.auth.Watch(s.background, s.limits.ReloadInterval) })
+	s.running.Go(func() { _ = s.grpc.Serve(s.inside) }) // it ends with Shutdown, and Alive tells when it did before
 	return s, nil
 }
 
@@ -185,10 +190,11 @@ func openCore(ctx context.Context, cfg Config, watcher authority.Watcher) (*auth
 	})
 }
 
-// Serve answers calls on l until Shutdown, which makes it return nil. It closes l.
+// Serve answers calls on l until Shutdown, which makes it return nil. It closes l. Connections beyond the limit wait
+// until one before them ends.
 func (s *Server) Serve(l net.Listener) error {
 	s.serving.Store(true)
-	if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(netutil.LimitListener(l, s.limits.Connections)); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}
 	return nil // Shutdown came first

@@ -26,6 +26,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *signetv1.GetStatusRequ
 		Version: s.version,
 		VaultId: st.VaultID,
 		Node:    st.Node,
+		Dev:     st.Node == DevNode,
 		CanMint: len(st.Reasons) == 0,
 		Reasons: st.Reasons,
 		Store: &signetv1.StoreStatus{
@@ -58,7 +59,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *signetv1.GetStatusRequ
 
 func (s *systemService) IssueCertificate(ctx context.Context, req *signetv1.IssueCertificateRequest) (*signetv1.IssueCertificateResponse, error) {
 	who, request := caller(ctx)
-	ask := authority.CertificateRequest{Request: request, CSR: req.GetCsr(), URI: req.GetUri()}
+	ask := authority.CertificateRequest{Request: request, CSR: req.GetCsr(), URI: req.GetUri(), Hosts: req.GetHosts()}
 	if ttl := req.GetTtl(); ttl != nil {
 		if ttl.CheckValid() != nil || ttl.AsDuration() < time.Second {
 			return nil, malformed("ttl", "not a positive duration of a second or more")

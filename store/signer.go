@@ -12,6 +12,8 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+
+	"github.com/p8signet/signet/store/envelope"
 )
 
 // Signer is a private key that does not show its bytes: a crypto.Signer. It says
@@ -72,8 +74,22 @@ func (s *Signer) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) (
 	if s.key == nil {
 		return nil, ErrClosed
 	}
-	return s.key.Sign(random, digest, opts)
+	sig := make([]byte, 0, maxSignature)
+	var err error
+	envelope.Secret(func() {
+		var own []byte
+		own, err = s.key.Sign(random, digest, opts)
+		sig = append(sig, own...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sig, nil
 }
+
+// maxSignature is the length in bytes of the longest signature: two numbers of
+// 33 bytes in DER.
+const maxSignature = 72
 
 // Proven says whether SetProven was called: whether a signature of this Signer
 // has been verified since it was loaded.

@@ -289,7 +289,9 @@ func (s *Store) lend(ctx context.Context, snap *Snapshot, r record, use func(pla
 		if err != nil {
 			return err
 		}
-		err = reader{Backend: s.cfg.Backend, vault: snap.root.Vault, keys: snap.keys}.open(ctx, r, e, use)
+		envelope.Secret(func() {
+			err = reader{Backend: s.cfg.Backend, vault: snap.root.Vault, keys: snap.keys}.open(ctx, r, e, use)
+		})
 		if cur := s.Snapshot(); errors.Is(err, ErrNoBlob) && snap != cur {
 			snap = cur
 			continue

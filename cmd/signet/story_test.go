@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -228,30 +229,46 @@ func cmdDER(ts *testscript.TestScript, neg bool, args []string) {
 var listenLine = regexp.MustCompile(`(?m)^listen: "?([^"\n]+)"?$`)
 
 // cmdReady waits until the server of a vault answers a handshake, with a certificate of this vault's CA: anything may listen on a
-// port. ready VAULT
+// port. The vault may be made meanwhile. ready VAULT
 func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: ready VAULT")
 	}
-	m := listenLine.FindStringSubmatch(ts.ReadFile(filepath.Join(args[0], "signetd.yaml")))
-	if m == nil {
-		ts.Fatalf("no listen in the config")
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(ts.ReadFile(filepath.Join(args[0], "tls", "ca.pem")))) {
-		ts.Fatalf("no CA in the vault")
-	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, NextProtos: []string{"h2"}}
+	vault := ts.MkAbs(args[0])
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", m[1], conf)
+		err := handshake(vault)
 		if err == nil {
-			_ = conn.Close()
 			return
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("the vault's server does not answer: %v", err)
 		}
 	}
+}
+
+func handshake(vault string) error {
+	config, err := os.ReadFile(filepath.Join(vault, "signetd.yaml"))
+	if err != nil {
+		return err
+	}
+	m := listenLine.FindSubmatch(config)
+	if m == nil {
+		return errors.New("no listen in the config")
+	}
+	ca, err := os.ReadFile(filepath.Join(vault, "tls", "ca.pem"))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return errors.New("no CA in the vault")
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, NextProtos: []string{"h2"}}
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", string(m[1]), conf)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // cmdRecipient makes a recipient of nobody's, signed by a log key of nobody's: recipient FILE DAYS

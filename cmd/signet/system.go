@@ -45,6 +45,9 @@ func (a *app) printStatus(s *signetv1.Status) error {
 		mints = "NO"
 	}
 	facts := [][2]string{{"mints", mints}}
+	if s.GetDev() {
+		facts = append(facts, [2]string{"DEV VAULT", "made by signetd dev for trying things out; nothing real belongs in it"})
+	}
 	for _, r := range s.GetReasons() {
 		facts = append(facts, [2]string{"because", r})
 	}

@@ -149,6 +149,24 @@ func Open(p *Private, file []byte, now time.Time) ([]byte, Facts, error) {
 	return parsePlain(plain)
 }
 
+// Usable says why this process can seal and open nothing, or nil, by doing both
+// once. FIPS 140 mode may forbid it: under GODEBUG=fips140=only the certified
+// module v1.0.0 has no AES-GCM as HPKE wants it, the one after it has.
+func Usable() error {
+	expires := time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+	p, err := NewPrivate("test", expires)
+	if err != nil {
+		return err
+	}
+	defer p.Wipe()
+	file, err := Seal(p.Recipient(), []byte("test"), Facts{})
+	if err != nil {
+		return err
+	}
+	_, _, err = Open(p, file, expires.Add(-time.Second))
+	return err
+}
+
 // The plaintext is the length of the facts (two bytes), the facts as JSON, and
 // the key: so the key is never in a Go string, which could not be wiped.
 func marshalPlain(pkcs8 []byte, f Facts) ([]byte, error) {

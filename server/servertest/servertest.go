@@ -189,6 +189,9 @@ func (s *Server) Ready() error { return s.running.Ready() }
 // Monitor is what the running server shows to those who watch it.
 func (s *Server) Monitor() http.Handler { return s.running.Monitor() }
 
+// Alive is the running server's.
+func (s *Server) Alive(ctx context.Context) error { return s.running.Alive(ctx) }
+
 // Config is what the server runs with.
 func (s *Server) Config() server.Config { return s.config }
 

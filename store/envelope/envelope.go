@@ -20,7 +20,8 @@
 //
 // Keys and plaintext are wiped after use where Go lets us: slices of ours are
 // cleared, the expanded key inside a cipher of the standard library is not in
-// our reach.
+// our reach. Code that has key bytes at hand runs in Secret, which erases the
+// rest, too, in a build with GOEXPERIMENT=runtimesecret.
 package envelope
 
 import (
@@ -87,12 +88,15 @@ type RootKey struct {
 }
 
 // NewRootKey draws a root key and its id.
-func NewRootKey() (*RootKey, error) {
-	key := make([]byte, KeySize)
-	rand.Read(key) // never fails
-	var id [idSize]byte
-	rand.Read(id[:])
-	return newRootKey(id, key)
+func NewRootKey() (root *RootKey, err error) {
+	Secret(func() {
+		key := make([]byte, KeySize)
+		rand.Read(key) // never fails
+		var id [idSize]byte
+		rand.Read(id[:])
+		root, err = newRootKey(id, key)
+	})
+	return root, err
 }
 
 // newRootKey takes key over.

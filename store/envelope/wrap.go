@@ -71,9 +71,9 @@ func Unwrap(ctx context.Context, keks []KEK, vault, id string, wraps []Wrapped) 
 	var errs []error
 	for _, kek := range keks {
 		for _, w := range candidates(kek, wraps) {
-			key, err := kek.Unwrap(ctx, w.Key, wrapAAD(vault, rid))
+			root, err := unwrap(ctx, kek, w, vault, rid)
 			if err == nil {
-				return newRootKey(rid, key)
+				return root, nil
 			}
 			errs = append(errs, fmt.Errorf("%s on the wrap by %s: %w", kek.URI(), w.KEK, err))
 		}
@@ -87,6 +87,16 @@ func Unwrap(ctx context.Context, keks []KEK, vault, id string, wraps []Wrapped) 
 		return nil, unavailable{errors.Join(errs...), others}
 	}
 	return nil, errors.Join(errs...)
+}
+
+func unwrap(ctx context.Context, kek KEK, w Wrapped, vault string, id [idSize]byte) (root *RootKey, err error) {
+	Secret(func() {
+		var key []byte
+		if key, err = kek.Unwrap(ctx, w.Key, wrapAAD(vault, id)); err == nil {
+			root, err = newRootKey(id, key)
+		}
+	})
+	return root, err
 }
 
 // unavailable says what every KEK said, and is only those errors that are not

@@ -23,25 +23,41 @@ import (
 
 func (p *program) cert() *cobra.Command {
 	var dir, uri, out string
+	var own bool
+	var hosts []string
 	cmd := &cobra.Command{
-		Use:   "cert --dir DIR --uri URI --out DIR",
-		Short: "Make a caller's certificate and client.yaml",
+		Use:   "cert --dir DIR {--uri URI --out DIR | --server}",
+		Short: "Make a caller's certificate and client.yaml, or renew the server's",
 		Long: `Make a key and a certificate for a caller, with a client.yaml that names them and the vault. The key is made here and goes nowhere
 else. The certificate lives 30 days, an operator's 90; make a new one before it ends.
 
 The running server is asked, as DIR/operator; where none runs, the vault itself is opened. Either way the certificate is in the
-audit log before it is written. To renew an operator's certificate that has ended, stop the server and run this again.`,
+audit log before it is written. To renew an operator's certificate that has ended, stop the server and run this again.
+
+With --server the server's own certificate is renewed, for the names that it has and those of --host: its file is replaced, its key
+stays. A running server takes it up by itself, within seconds. When it has ended already, stop the server, and run this.`,
 		Example: "  signetd cert --dir vault --uri spiffe://signet.local/ci/1 --out ci\n" +
-			"  SIGNET_CONFIG=ci/client.yaml signet mint ios-release",
+			"  SIGNET_CONFIG=ci/client.yaml signet mint ios-release\n" +
+			"  signetd cert --dir vault --server",
 		Args: cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if own {
+				return p.renew(c.Context(), dir, hosts)
+			}
+			if uri == "" || out == "" || len(hosts) > 0 {
+				return cli.Malformedf("see: signetd cert --help", "a caller's certificate wants --uri and --out, and the server's --server, to which --host belongs")
+			}
 			return p.certify(c.Context(), dir, uri, out)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the vault's directory")
 	cmd.Flags().StringVar(&uri, "uri", "", "whom to certify, a SPIFFE id of the vault's trust domain")
 	cmd.Flags().StringVar(&out, "out", "", "a new directory for key.pem, cert.pem, ca.pem and client.yaml")
-	required(cmd, "dir", "uri", "out")
+	cmd.Flags().BoolVar(&own, "server", false, "renew the server's own certificate")
+	cmd.Flags().StringArrayVar(&hosts, "host", nil, "with --server, a further name or address by which callers reach the server; may be repeated")
+	required(cmd, "dir")
+	cmd.MarkFlagsMutuallyExclusive("server", "uri")
+	cmd.MarkFlagsMutuallyExclusive("server", "out")
 	return cmd
 }
 
@@ -63,7 +79,7 @@ func (p *program) certify(ctx context.Context, dir, uri, out string) error {
 		if err != nil {
 			return err
 		}
-		if cert, err = p.issue(ctx, conf, operator, csr, uri); err != nil {
+		if cert, err = p.issue(ctx, conf, operator, server.CertificateRequest{CSR: csr, URI: uri}); err != nil {
 			return err
 		}
 		for name, data := range map[string][]byte{
@@ -107,13 +123,13 @@ func newRequest() (key, csr []byte, err error) {
 
 // issue asks the running server, and opens the vault where none answers. Two processes never have it open: the store's lock tells
 // whether one runs that does not answer.
-func (p *program) issue(ctx context.Context, conf *config, operator client.Config, csr []byte, uri string) (*server.Certificate, error) {
-	cert, err := askServer(ctx, operator, csr, uri)
+func (p *program) issue(ctx context.Context, conf *config, operator client.Config, req server.CertificateRequest) (*server.Certificate, error) {
+	cert, err := askServer(ctx, operator, req)
 	if !unreachable(err) {
 		return cert, err
 	}
 	untrusted := err
-	sc, err := p.open(ctx, conf)
+	sc, err := p.openUnserved(conf)
 	if errors.Is(err, errInUse) && errors.Is(untrusted, client.ErrUntrusted) {
 		return nil, untrusted
 	}
@@ -125,7 +141,7 @@ func (p *program) issue(ctx context.Context, conf *config, operator client.Confi
 		return nil, err
 	}
 	sc.Logger = discard()
-	return server.IssueCertificate(ctx, sc, conf.Operators[0], server.CertificateRequest{CSR: csr, URI: uri})
+	return server.IssueCertificate(ctx, sc, conf.Operators[0], req)
 }
 
 // unreachable says whether err means that no server answered at all, or one that is not this vault's.
@@ -134,7 +150,7 @@ func unreachable(err error) bool {
 	return ok && (errors.Is(err, client.ErrUntrusted) || errors.Is(err, client.ErrUnavailable) && e.Reason() == "")
 }
 
-func askServer(ctx context.Context, operator client.Config, csr []byte, uri string) (_ *server.Certificate, err error) {
+func askServer(ctx context.Context, operator client.Config, req server.CertificateRequest) (_ *server.Certificate, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c, err := client.Dial(operator)
@@ -142,7 +158,7 @@ func askServer(ctx context.Context, operator client.Config, csr []byte, uri stri
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	resp, err := c.IssueCertificate(ctx, &signetv1.IssueCertificateRequest{Csr: csr, Uri: uri})
+	resp, err := c.IssueCertificate(ctx, &signetv1.IssueCertificateRequest{Csr: req.CSR, Uri: req.URI, Hosts: req.Hosts})
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ it has. The whole audit log is read. Nothing is written. While a server has the 
 				return err
 			}
 			if ends, soon := p.certificateEnds(conf); soon {
-				cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n  %s\n", ends.Format(time.RFC3339), renew(conf))
+				cli.Printf(p.Stderr, "signetd: warning: the server's certificate ends %s, and then no caller connects\n  %s\n", ends.Format(time.RFC3339), renewal(conf))
 			}
 			sc, err := p.read(c.Context(), conf)
 			if errors.Is(err, errInUse) {
@@ -76,20 +76,25 @@ func (p *program) certificateEnds(conf *config) (ends time.Time, soon bool) {
 	if err != nil {
 		return ends, false
 	}
-	return leaf.NotAfter.UTC(), leaf.NotAfter.Sub(p.Now()) < 30*24*time.Hour
+	return leaf.NotAfter.UTC(), p.endsSoon(leaf)
 }
 
-// renew is how a server gets another certificate.
-func renew(conf *config) string {
-	return fmt.Sprintf("signetd makes no other: add a CA of yours to every caller's ca.pem, which may hold several, then replace %s and %s "+
-		"by a pair that it certified for the names that callers use; a running server takes the pair up by itself", conf.TLS.Certificate, conf.TLS.Key)
+// renewal is how a server gets another certificate.
+func renewal(conf *config) string {
+	return fmt.Sprintf("if this vault's CA made it: signetd cert --dir %s --server; a running server takes the new one up by itself; "+
+		"if another CA did, renew it there and replace %s", quote(conf.dir), conf.TLS.Certificate)
 }
 
 // warnCertificate says in the server's log when its certificate soon ends.
 func (p *program) warnCertificate(ctx context.Context, conf *config, logger *slog.Logger) {
 	if ends, soon := p.certificateEnds(conf); soon {
-		logger.WarnContext(ctx, "the server's certificate ends soon, and then no caller connects", slog.Time("ends", ends), slog.String("todo", renew(conf)))
+		logger.WarnContext(ctx, "the server's certificate ends soon, and then no caller connects", slog.Time("ends", ends), slog.String("todo", renewal(conf)))
 	}
+}
+
+// endsSoon says whether a certificate is in its last thirty days, or beyond.
+func (p *program) endsSoon(leaf *x509.Certificate) bool {
+	return leaf.NotAfter.Sub(p.Now()) < 30*24*time.Hour
 }
 
 // warnDaily is warnCertificate once a day until ctx ends: who starts a server does not look at it for a year.

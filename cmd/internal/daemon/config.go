@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -36,6 +37,10 @@ type config struct {
 	TLS  tlsFiles `yaml:"tls"`
 	// LogMinFree is how much must be free where the log lies for minting to go on, such as 64MiB.
 	LogMinFree size `yaml:"log_min_free,omitempty"`
+	// Drain is how long calls under way may take to end when the server stops, such as 20s.
+	Drain *time.Duration `yaml:"drain,omitempty"`
+	// MaxConnections is how many there may be at once; further ones wait.
+	MaxConnections int `yaml:"max_connections,omitempty"`
 	// Logging is what the program says of itself on standard error; the audit log is another thing and has no switch.
 	Logging logging `yaml:"logging,omitempty"`
 	// Metrics is where metrics, health and profiles are shown over plain HTTP to whoever asks, such as 127.0.0.1:9464; port 0
@@ -45,6 +50,14 @@ type config struct {
 	Traces traces `yaml:"traces,omitempty"`
 
 	dir string // of the file
+}
+
+// drain is how long calls under way may take to end.
+func (c *config) drain() time.Duration {
+	if c.Drain == nil {
+		return defaultDrain
+	}
+	return *c.Drain
 }
 
 // tlsFiles are PEM files; they are read again when they change.
@@ -60,6 +73,9 @@ type logging struct {
 	Format string `yaml:"format,omitempty"`
 	Level  string `yaml:"level,omitempty"`
 }
+
+// maxDrain is longer than any call may take.
+const maxDrain = 10 * time.Minute
 
 // maxConfigSize bounds a signetd.yaml; real ones have a few hundred bytes.
 const maxConfigSize = 1 << 20
@@ -80,7 +96,7 @@ func loadConfig(path string) (*config, error) {
 	}
 	c := &config{}
 	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(c); err != nil {
-		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free, logging: {format, level} and traces: {endpoint, ratio}", "%s:%s", path, yamlProblem(err))
+		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free, drain, max_connections, logging: {format, level} and traces: {endpoint, ratio}", "%s:%s", path, yamlProblem(err))
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -151,6 +167,12 @@ func (c *config) validate() error {
 	}
 	if c.LogMinFree < 0 {
 		errs = append(errs, errors.New("log_min_free is negative"))
+	}
+	if d := c.drain(); d < 0 || d > maxDrain {
+		errs = append(errs, fmt.Errorf("drain: not between 0s and %s", maxDrain))
+	}
+	if c.MaxConnections < 0 {
+		errs = append(errs, errors.New("max_connections is negative"))
 	}
 	return errors.Join(errs...)
 }

@@ -34,6 +34,12 @@ func TestLoadConfig(t *testing.T) {
 	}{
 		{"good", goodConfig, nil},
 		{"options", goodConfig + "log_min_free: 16MiB\nlogging: {format: json, level: warn}\n", nil},
+		{"drain", goodConfig + "drain: 1m30s\nmax_connections: 100\n", nil},
+		{"no drain", goodConfig + "drain: 0s\n", nil},
+		{"drain without a unit", goodConfig + "drain: 20\n", []string{""}},
+		{"negative drain", goodConfig + "drain: -1s\n", []string{"drain: "}},
+		{"endless drain", goodConfig + "drain: 1000h\n", []string{"drain: "}},
+		{"negative connections", goodConfig + "max_connections: -1\n", []string{"max_connections is negative"}},
 		{"typo", goodConfig + "lissten: x\n", []string{":9:1: unknown key lissten"}},
 		{"typo below", swap("client_ca", "clientca"), []string{":8:", "unknown key clientca"}},
 		{"twice", goodConfig + "node: b\n", []string{":9:1: "}},

@@ -3,8 +3,9 @@
 // Trust: whoever may read the vault's directory is the operator; the files in it that hold keys are 0600 and the directories 0700.
 // The KEK lies beside the store unless the config names another place, and then a stolen disk is not defended: init says so.
 //
-// State: init is the only creator. It builds a vault beside the place where it will be and renames it, so a crash leaves a whole
-// vault or none. serve, cert, check and fsck never create one. One process has a vault open at a time; the store's lock sees to it.
+// State: init, and dev for trying things out, are the only creators. Either builds a vault beside the place where it will be and
+// renames it, so a crash leaves a whole vault or none. serve, cert, check and fsck never create one. One process has a vault open at
+// a time; the store's lock sees to it.
 package daemon
 
 import (
@@ -25,6 +26,9 @@ func newRoot(env cli.Env) *cobra.Command {
 		Short: "Keep Apple signing keys and serve the tokens made with them",
 		Long: `signetd keeps Apple signing keys in a vault and serves the short-lived tokens that are made with them.
 
+Try it out, with a vault of its own that is not for real keys:
+  signetd dev
+
 Make a vault, start it, and give a caller a certificate:
   signetd init --dir vault
   signetd serve --config vault/signetd.yaml
@@ -33,7 +37,7 @@ Make a vault, start it, and give a caller a certificate:
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	p := &program{env}
-	root.AddCommand(p.init(), p.serve(), p.cert(), p.check(), p.fsck(), p.log(), p.version())
+	root.AddCommand(p.init(), p.dev(), p.serve(), p.cert(), p.check(), p.fsck(), p.log(), p.version())
 	return root
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/goccy/go-yaml"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server"
 	"github.com/p8signet/signet/store/boltstore"
 	"github.com/p8signet/signet/store/envelope"
@@ -40,8 +42,8 @@ const (
 )
 
 func (p *program) init() *cobra.Command {
-	var dir, listen string
-	var hosts []string
+	var dir string
+	var b blueprint
 	cmd := &cobra.Command{
 		Use:   "init --dir DIR",
 		Short: "Create a vault",
@@ -54,12 +56,13 @@ The directory appears whole or not at all. A vault that is there already is not 
   signetd init --dir vault --listen 127.0.0.1:0    # any free port`,
 		Args: cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.create(c.Context(), dir, listen, hosts)
+			return p.create(c.Context(), dir, b)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the vault's directory")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", `where to serve, "host:port"; port 0 picks a free one from 20000 to 32767`)
-	cmd.Flags().StringArrayVar(&hosts, "host", nil, "a name or address by which callers reach the server; may be repeated; that of --listen when left out")
+	cmd.Flags().StringVar(&b.listen, "listen", "127.0.0.1:7443", `where to serve, "host:port"; port 0 picks a free one from 20000 to 32767`)
+	cmd.Flags().StringVar(&b.node, "node", firstNode, "this server's name among the vault's nodes, for good: it is part of the log's origin")
+	cmd.Flags().StringArrayVar(&b.hosts, "host", nil, "a name or address by which callers reach the server; may be repeated; that of --listen when left out")
 	required(cmd, "dir")
 	return cmd
 }
@@ -73,14 +76,35 @@ func required(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-func (p *program) create(ctx context.Context, dir, listen string, hosts []string) error {
-	listen, err := pickPort(ctx, listen)
+// blueprint is what differs between vaults.
+type blueprint struct {
+	node, listen string
+	hosts        []string // further names of the server
+}
+
+// checkNode refuses a name that no log can have, and the one that says that a vault is none for real keys.
+func checkNode(name string) error {
+	if strings.EqualFold(name, server.DevNode) {
+		return cli.Malformedf("name another node, or make a vault for trying things out: signetd dev --dir DIR", "--node %s is kept for dev vaults", server.DevNode)
+	}
+	if err := (auditlog.Origin{Vault: "v", Node: name, Log: "l"}).Validate(); err != nil {
+		return cli.Malformedf("such as node-1", "--node is not a name: 1 to %d of A-Z a-z 0-9 . _ - that begin with a letter or digit", auditlog.MaxNameLen)
+	}
+	return nil
+}
+
+func (p *program) create(ctx context.Context, dir string, b blueprint) error {
+	if err := checkNode(b.node); err != nil {
+		return err
+	}
+	listen, err := pickPort(ctx, b.listen)
 	if err != nil {
 		return err
 	}
+	b.listen = listen
 	var origin, key string
 	err = newDir(dir, func(tmp string) error {
-		origin, key, err = p.build(ctx, tmp, listen, hosts)
+		origin, key, err = p.build(ctx, tmp, b)
 		return err
 	})
 	if err != nil {
@@ -95,7 +119,7 @@ func (p *program) create(ctx context.Context, dir, listen string, hosts []string
 	); err != nil {
 		return err
 	}
-	if len(hosts) == 0 && everywhere(listen) {
+	if len(b.hosts) == 0 && everywhere(listen) {
 		cli.Printf(p.Stderr, "signetd: warning: the server's certificate holds only localhost, 127.0.0.1 and ::1, so no caller on another machine connects\n"+
 			"  remove %s and make it anew, with the name by which callers reach it: signetd init --dir %s --listen %s --host signet.example.com\n", dir, dir, listen)
 	}
@@ -203,14 +227,14 @@ func syncTree(dir string) error {
 }
 
 // build makes the vault in tmp, which is not yet where it will be: nothing in it names a path but relative to itself.
-func (p *program) build(ctx context.Context, tmp, listen string, hosts []string) (origin, key string, err error) {
+func (p *program) build(ctx context.Context, tmp string, b blueprint) (origin, key string, err error) {
 	for _, d := range []string{logDir, tlsDir, operatorDir} {
 		if err := os.Mkdir(filepath.Join(tmp, d), 0o700); err != nil {
 			return "", "", fmt.Errorf("creating the vault: %w", err)
 		}
 	}
 	c := &config{
-		Listen: listen, Node: firstNode, TrustDomain: trustDomain, Operators: []string{firstOperator},
+		Listen: b.listen, Node: b.node, TrustDomain: trustDomain, Operators: []string{firstOperator},
 		Store: storeFile, Log: logDir, KEKs: []string{"file:" + kekFile},
 		Metrics: freeMetrics,
 		TLS:     tlsFiles{Certificate: tlsDir + "/server.pem", Key: tlsDir + "/server.key", ClientCA: tlsDir + "/ca.pem"},
@@ -223,7 +247,7 @@ func (p *program) build(ctx context.Context, tmp, listen string, hosts []string)
 	if err != nil {
 		return "", "", err
 	}
-	names, address, err := reachable(listen, hosts)
+	names, address, err := reachable(b.listen, b.hosts)
 	if err != nil {
 		return "", "", err
 	}

@@ -18,8 +18,8 @@ import (
 // errInUse is a vault that another process has open.
 var errInUse = errors.New("another process has the vault open")
 
-// look reads what the config names beside the store, and says everything that is wrong with it. Nothing of the vault is open after it.
-func (p *program) look(ctx context.Context, c *config) (server.Config, error) {
+// assemble reads what a vault is opened with. Nothing of the vault is open after it.
+func (p *program) assemble(c *config) (server.Config, error) {
 	handler, err := c.Logging.handler(p.Stderr)
 	if err != nil {
 		return server.Config{}, err
@@ -28,22 +28,19 @@ func (p *program) look(ctx context.Context, c *config) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, &cli.Failure{Code: cli.Malformed, Err: err}
 	}
-	sc := server.Config{
+	return server.Config{
 		KEKs:        keks,
 		LogDir:      c.Log,
 		Node:        c.Node,
 		Operators:   c.Operators,
 		TrustDomain: c.TrustDomain,
 		TLS:         server.TLSConfig{CertFile: c.TLS.Certificate, KeyFile: c.TLS.Key, ClientCAFile: c.TLS.ClientCA},
+		Limits:      server.Limits{Connections: c.MaxConnections},
 		MinFree:     int64(c.LogMinFree),
 		Version:     p.Version,
 		Now:         p.Now,
 		Logger:      slog.New(handler),
-	}
-	if err := server.Check(ctx, sc); err != nil {
-		return server.Config{}, &cli.Failure{Code: cli.Malformed, Err: err}
-	}
-	return sc, nil
+	}, nil
 }
 
 // open opens the store, which the server then closes. It creates none.
@@ -56,11 +53,28 @@ func (p *program) read(ctx context.Context, c *config) (server.Config, error) {
 	return p.openStore(ctx, c, boltstore.Options{ReadOnly: true})
 }
 
-func (p *program) openStore(ctx context.Context, c *config, o boltstore.Options) (server.Config, error) {
-	sc, err := p.look(ctx, c)
+// openUnserved is open for those who serve nobody: the server's certificate may have ended.
+func (p *program) openUnserved(c *config) (server.Config, error) {
+	sc, err := p.assemble(c)
 	if err != nil {
 		return server.Config{}, err
 	}
+	return withStore(c, sc, boltstore.Options{})
+}
+
+// openStore says everything that is wrong with what the config names beside the store, before it opens that.
+func (p *program) openStore(ctx context.Context, c *config, o boltstore.Options) (server.Config, error) {
+	sc, err := p.assemble(c)
+	if err != nil {
+		return server.Config{}, err
+	}
+	if err := server.Check(ctx, sc); err != nil {
+		return server.Config{}, &cli.Failure{Code: cli.Malformed, Err: err}
+	}
+	return withStore(c, sc, o)
+}
+
+func withStore(c *config, sc server.Config, o boltstore.Options) (_ server.Config, err error) {
 	o.Logger = sc.Logger
 	sc.Backend, err = boltstore.Open(c.Store, o)
 	switch {

@@ -1,12 +1,17 @@
 package house
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// exposed is what systemd may say at most of how exposed the service is: 1.5 of 10, in tenths. What remains is mostly that it
+// serves over the network.
+const exposed = 15
 
 // TestSystemdUnit asks systemd itself whether the unit is one, with a program that exists in the place of ours.
 func TestSystemdUnit(t *testing.T) {
@@ -18,7 +23,10 @@ func TestSystemdUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"ExecStart=/usr/local/bin/signetd serve --config ", "User=signet", "LimitCORE=0"} {
+	for _, want := range []string{
+		"ExecStart=/usr/local/bin/signetd serve --config ", "User=signet", "LimitCORE=0", "Type=notify", "WatchdogSec=", "TimeoutStopSec=",
+		"MemoryMax=", "TasksMax=", "LimitNOFILE=",
+	} {
 		if !strings.Contains(string(unit), want) {
 			t.Errorf("the unit lacks %q", want)
 		}
@@ -31,5 +39,9 @@ func TestSystemdUnit(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), tool, "verify", "--man=no", path).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "signetd.service:") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+	out, err = exec.CommandContext(t.Context(), tool, "security", "--no-pager", "--offline=true", fmt.Sprintf("--threshold=%d", exposed), path).CombinedOutput()
+	if err != nil {
+		t.Errorf("systemd-analyze security, at most %d tenths: %v\n%s", exposed, err, out)
 	}
 }

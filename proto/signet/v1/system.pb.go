@@ -83,7 +83,9 @@ type Status struct {
 	// When the process started.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The server's clock.
-	Now           *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=now,proto3" json:"now,omitempty"`
+	Now *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=now,proto3" json:"now,omitempty"`
+	// Whether this is a vault for trying things out, as the command signetd dev makes it: nothing real belongs in it.
+	Dev           bool `protobuf:"varint,11,opt,name=dev,proto3" json:"dev,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -186,6 +188,13 @@ func (x *Status) GetNow() *timestamppb.Timestamp {
 		return x.Now
 	}
 	return nil
+}
+
+func (x *Status) GetDev() bool {
+	if x != nil {
+		return x.Dev
+	}
+	return false
 }
 
 // StoreStatus is the head of the store.
@@ -516,15 +525,17 @@ func (x *Gap) GetAcknowledgeTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// IssueCertificateRequest asks for a caller's certificate.
+// IssueCertificateRequest asks for a certificate: a caller's, by its uri, or the server's, by its hosts.
 type IssueCertificateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A PKCS#10 request, DER. Only its public key is used.
 	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
-	// The SPIFFE id to certify.
+	// The SPIFFE id to certify, for a caller.
 	Uri string `protobuf:"bytes,2,opt,name=uri,proto3" json:"uri,omitempty"`
-	// How long it is valid; the CA's own limit when absent.
-	Ttl           *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// How long it is valid; the CA's own limit when absent, and the only one for a server's.
+	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// The DNS names and IP addresses to certify, for the server. Only an operator may ask.
+	Hosts         []string `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -576,6 +587,13 @@ func (x *IssueCertificateRequest) GetUri() string {
 func (x *IssueCertificateRequest) GetTtl() *durationpb.Duration {
 	if x != nil {
 		return x.Ttl
+	}
+	return nil
+}
+
+func (x *IssueCertificateRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
 	}
 	return nil
 }
@@ -768,7 +786,7 @@ var File_signet_v1_system_proto protoreflect.FileDescriptor
 const file_signet_v1_system_proto_rawDesc = "" +
 	"\n" +
 	"\x16signet/v1/system.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xe9\x02\n" +
+	"\x10GetStatusRequest\"\xfb\x02\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\bvault_id\x18\x02 \x01(\tR\avaultId\x12\x12\n" +
@@ -781,7 +799,8 @@ const file_signet_v1_system_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12,\n" +
 	"\x03now\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"\xe5\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x10\n" +
+	"\x03dev\x18\v \x01(\bR\x03dev\"\xe5\x01\n" +
 	"\vStoreStatus\x12\x18\n" +
 	"\alineage\x18\x01 \x01(\tR\alineage\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +
@@ -807,13 +826,16 @@ const file_signet_v1_system_proto_rawDesc = "" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x129\n" +
 	"\n" +
 	"found_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tfoundTime\x12E\n" +
-	"\x10acknowledge_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0facknowledgeTime\"\x82\x01\n" +
+	"\x10acknowledge_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0facknowledgeTime\"\xc2\x01\n" +
 	"\x17IssueCertificateRequest\x12\x1c\n" +
 	"\x03csr\x18\x01 \x01(\fB\n" +
 	"\xbaH\az\x05\x10\x01\x18\x80@R\x03csr\x12\x1c\n" +
 	"\x03uri\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03uri\x12+\n" +
-	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xc2\x01\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12)\n" +
+	"\x05hosts\x18\x04 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10 \x18\x01\"\ar\x05\x10\x01\x18\xfd\x01R\x05hosts:\x13\xbaH\x10\"\x0e\n" +
+	"\x03uri\n" +
+	"\x05hosts\x10\x01\"\xc2\x01\n" +
 	"\x18IssueCertificateResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12%\n" +
 	"\x0eca_certificate\x18\x02 \x01(\fR\rcaCertificate\x12 \n" +

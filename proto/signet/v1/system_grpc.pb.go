@@ -32,7 +32,8 @@ const (
 type SystemServiceClient interface {
 	// GetStatus answers what the server is and whether it can mint.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*Status, error)
-	// IssueCertificate signs a caller's certificate with the built-in CA. It is recorded before it is released.
+	// IssueCertificate signs a caller's certificate, or the server's own, with the built-in CA. It is recorded before it is
+	// released.
 	IssueCertificate(ctx context.Context, in *IssueCertificateRequest, opts ...grpc.CallOption) (*IssueCertificateResponse, error)
 	// Acknowledge closes one gap, by its id, so that minting goes on.
 	Acknowledge(ctx context.Context, in *AcknowledgeRequest, opts ...grpc.CallOption) (*AcknowledgeResponse, error)
@@ -84,7 +85,8 @@ func (c *systemServiceClient) Acknowledge(ctx context.Context, in *AcknowledgeRe
 type SystemServiceServer interface {
 	// GetStatus answers what the server is and whether it can mint.
 	GetStatus(context.Context, *GetStatusRequest) (*Status, error)
-	// IssueCertificate signs a caller's certificate with the built-in CA. It is recorded before it is released.
+	// IssueCertificate signs a caller's certificate, or the server's own, with the built-in CA. It is recorded before it is
+	// released.
 	IssueCertificate(context.Context, *IssueCertificateRequest) (*IssueCertificateResponse, error)
 	// Acknowledge closes one gap, by its id, so that minting goes on.
 	Acknowledge(context.Context, *AcknowledgeRequest) (*AcknowledgeResponse, error)

@@ -2,20 +2,25 @@ package authority
 
 import (
 	"context"
+	"crypto"
+	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"time"
 
 	"github.com/p8signet/signet/server/policy"
 )
 
-// CertificateRequest asks for a caller's certificate.
+// CertificateRequest asks for a caller's certificate, or for the server's.
 type CertificateRequest struct {
 	Request
 	// CSR is a PKCS#10 request, DER. Only its public key is used.
 	CSR []byte
-	// URI is the SPIFFE id to certify, within the trust domain.
+	// URI is the SPIFFE id to certify, within the trust domain; for a caller.
 	URI string
+	// Hosts are the DNS names and IP addresses to certify, for the server. Then there is no URI, and no TTL.
+	Hosts []string
 	// TTL is how long it is valid; the CA's limit when 0: 30 days, 90 for an operator. More is refused.
 	TTL time.Duration
 }
@@ -29,9 +34,9 @@ type Certificate struct {
 	NotAfter    time.Time
 }
 
-// IssueCertificate certifies a caller with the vault's own CA. The entry with the certificate's hash is durable before
-// the certificate is released. Only an operator may have an operator's certificate made, and while a gap is open
-// nobody else may have any made: the policy that would allow it may be yesterday's.
+// IssueCertificate certifies a caller, or the server, with the vault's own CA. The entry with the certificate's hash is
+// durable before the certificate is released. Only an operator may have an operator's or the server's certificate made,
+// and while a gap is open nobody else may have any made: the policy that would allow it may be yesterday's.
 func (s *System) IssueCertificate(ctx context.Context, p policy.Principal, req CertificateRequest) (Certificate, error) {
 	var issued Certificate
 	want := ask{id: req.ID, want: policy.Request{Action: policy.SystemIssue}}
@@ -40,13 +45,17 @@ func (s *System) IssueCertificate(ctx context.Context, p policy.Principal, req C
 		if call.state.stop != nil && !byOperator {
 			return call.state.stop
 		}
-		id, life, err := s.certifiable(req, byOperator)
-		if err != nil {
-			return err
-		}
 		public, err := requestedKey(req.CSR)
 		if err != nil {
 			return malformed(err.Error())
+		}
+		if len(req.Hosts) > 0 {
+			issued, err = s.certifyServer(call, req, byOperator, public)
+			return err
+		}
+		id, life, err := s.certifiable(req, byOperator)
+		if err != nil {
+			return err
 		}
 		issued, err = s.ca.caller(id, public, life, s.now())
 		call.entry.Issued = issuedEntry(req.URI, issued)
@@ -86,14 +95,39 @@ func (s *System) certifiable(req CertificateRequest, byOperator bool) (*url.URL,
 	return id, req.TTL, nil
 }
 
+// host is a DNS name without wildcards.
+var host = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// certifyServer certifies the server for what was asked. Whoever holds such a certificate is this server to every caller,
+// so that no grant gives it.
+func (s *System) certifyServer(call *call, req CertificateRequest, byOperator bool, public crypto.PublicKey) (Certificate, error) {
+	if !byOperator {
+		return Certificate{}, &Error{Kind: ErrDenied, Reason: ReasonDenied, Public: "denied"}
+	}
+	if req.URI != "" || req.TTL != 0 {
+		return Certificate{}, malformed("a server's certificate has neither a SPIFFE id nor a life of one's choice")
+	}
+	for _, h := range req.Hosts {
+		if net.ParseIP(h) == nil && (len(h) > 253 || !host.MatchString(h)) {
+			return Certificate{}, malformed("a host is neither a DNS name nor an IP address")
+		}
+	}
+	return s.forServer(call, req.Hosts, public)
+}
+
+// forServer makes the server's certificate and says so in the entry.
+func (s *System) forServer(call *call, hosts []string, public crypto.PublicKey) (Certificate, error) {
+	issued, err := s.ca.server(hosts, public, s.now())
+	call.entry.Issued = issuedEntry("https://"+hosts[0], issued)
+	call.entry.Justification = "the server's own certificate"
+	return issued, err
+}
+
 // issueServer certifies the server itself, for Init.
 func (s *System) issueServer(ctx context.Context, p policy.Principal, hosts []string, public any) (Certificate, error) {
 	var issued Certificate
-	_, err := s.answer(ctx, p, ask{want: policy.Request{Action: policy.SystemIssue}}, func(call *call) error {
-		var err error
-		issued, err = s.ca.server(hosts, public, s.now())
-		call.entry.Issued = issuedEntry("https://"+hosts[0], issued)
-		call.entry.Justification = "the server's own certificate"
+	_, err := s.answer(ctx, p, ask{want: policy.Request{Action: policy.SystemIssue}}, func(call *call) (err error) {
+		issued, err = s.forServer(call, hosts, public)
 		return err
 	})
 	if err != nil {

@@ -155,6 +155,33 @@ func TestIssueCertificate(t *testing.T) {
 		})
 	}
 
+	for _, hosts := range [][]string{{"*.signet.test"}, {"a b"}, {""}, {"-a.test"}, {"https://a.test"}, {"ok.test", "10.0.0.0/8"}, {strings.Repeat("a.", 127)}} {
+		_, err = v.System.IssueCertificate(t.Context(), principal(operatorID), CertificateRequest{CSR: csrOf(t, p256), Hosts: hosts})
+		wantReason(t, err, ErrMalformed, ReasonMalformed)
+	}
+	_, err = v.System.IssueCertificate(t.Context(), principal(operatorID), CertificateRequest{CSR: csrOf(t, p256), Hosts: []string{"a.test"}, URI: id})
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	_, err = v.System.IssueCertificate(t.Context(), principal(operatorID), CertificateRequest{CSR: csrOf(t, p256), Hosts: []string{"a.test"}, TTL: time.Hour})
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	// Whoever may certify callers may not become the server.
+	_, err = v.System.IssueCertificate(t.Context(), principal("spiffe://signet.test/issuer"), CertificateRequest{CSR: csrOf(t, p256), Hosts: []string{"a.test"}})
+	wantReason(t, err, ErrDenied, ReasonDenied)
+	own, err := v.System.IssueCertificate(t.Context(), principal(operatorID), CertificateRequest{CSR: csrOf(t, p256), Hosts: []string{"a.test", "::1", "10.0.0.7"}})
+	check(t, err)
+	leaf, err := x509.ParseCertificate(own.DER)
+	check(t, err)
+	for _, name := range []string{"a.test", "::1", "10.0.0.7"} {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: name, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, CurrentTime: v.clock.Now()}); err != nil {
+			t.Errorf("the server's certificate for %s: %v", name, err)
+		}
+	}
+	if len(leaf.ExtKeyUsage) != 1 || len(leaf.URIs) != 0 || leaf.NotAfter.Sub(v.clock.Now()) != serverLife {
+		t.Errorf("the server's certificate says %v, %v, until %v", leaf.ExtKeyUsage, leaf.URIs, leaf.NotAfter)
+	}
+	if e := v.last(); e.Issued == nil || e.Issued.URI != "https://a.test" || "sha256:"+e.Issued.SHA256.String() != own.Fingerprint {
+		t.Errorf("the entry is %+v, %+v", e, e.Issued)
+	}
+
 	// While a gap is open only operators have certificates made.
 	_, err = v.show(v.forge(3))
 	wantReason(t, err, ErrPrecondition, ReasonGap)

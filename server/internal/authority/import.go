@@ -11,6 +11,7 @@ import (
 	"github.com/p8signet/signet/server/policy"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
+	"github.com/p8signet/signet/store/envelope"
 )
 
 // A recipient lives for a month, and is handed out for the first half of it, so that whoever gets one has two weeks.
@@ -108,42 +109,48 @@ func (c *changer) expireRecipients(ctx context.Context) error {
 func (k *Keys) Import(ctx context.Context, p policy.Principal, req ImportRequest) (Imported, error) {
 	var done Imported
 	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyImport, Key: req.Name}}
-	err := k.change(ctx, p, want, func(call *call, tx *store.Tx) error {
-		pkcs8, facts, err := k.unseal(ctx, call.state, req)
-		if err != nil {
-			return err
-		}
-		defer clear(pkcs8)
-		key, err := apple.ParseKey(pkcs8)
-		if err != nil {
-			return malformed("the sealed file holds no key that can be used: " + err.Error())
-		}
-		defer key.Wipe()
-		if err := key.SelfTest(); err != nil {
-			return malformed("the sealed file holds no key that can be used: " + err.Error())
-		}
-		warnings, err := admissible(call, req, facts, key)
-		if err != nil {
-			return err
-		}
-		version, err := k.admit(call, tx, req, facts, key)
-		if err != nil {
-			return err
-		}
-		done.Version, done.Warnings = version.Number, append(key.Notes(), warnings...)
-		if _, warning, _ := apple.ParseKeyID(version.KeyID); warning != "" {
-			done.Warnings = append(done.Warnings, warning)
-		}
-		call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
-		if req.Twin != "" {
-			call.entry.Justification = "a duplicate of " + string(req.Twin) + ", which the caller allowed"
-		}
-		return nil
+	err := k.change(ctx, p, want, func(call *call, tx *store.Tx) (err error) {
+		envelope.Secret(func() { done, err = k.accept(ctx, call, tx, req) })
+		return err
 	})
 	if err != nil {
 		return Imported{}, err
 	}
 	done.Key, _ = k.state.Load().viewFor(p, req.Name)
+	return done, nil
+}
+
+// accept is Import within its change: the one place where a key is at hand outside the store.
+func (k *Keys) accept(ctx context.Context, call *call, tx *store.Tx, req ImportRequest) (Imported, error) {
+	pkcs8, facts, err := k.unseal(ctx, call.state, req)
+	if err != nil {
+		return Imported{}, err
+	}
+	defer clear(pkcs8)
+	key, err := apple.ParseKey(pkcs8)
+	if err != nil {
+		return Imported{}, malformed("the sealed file holds no key that can be used: " + err.Error())
+	}
+	defer key.Wipe()
+	if err := key.SelfTest(); err != nil {
+		return Imported{}, malformed("the sealed file holds no key that can be used: " + err.Error())
+	}
+	warnings, err := admissible(call, req, facts, key)
+	if err != nil {
+		return Imported{}, err
+	}
+	version, err := k.admit(call, tx, req, facts, key)
+	if err != nil {
+		return Imported{}, err
+	}
+	done := Imported{Version: version.Number, Warnings: append(key.Notes(), warnings...)}
+	if _, warning, _ := apple.ParseKeyID(version.KeyID); warning != "" {
+		done.Warnings = append(done.Warnings, warning)
+	}
+	call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+	if req.Twin != "" {
+		call.entry.Justification = "a duplicate of " + string(req.Twin) + ", which the caller allowed"
+	}
 	return done, nil
 }
 

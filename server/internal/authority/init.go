@@ -61,7 +61,10 @@ func initialize(ctx context.Context, cfg InitConfig) (*Initialized, error) {
 	}
 	s, err := store.Create(ctx, store.Config{
 		Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Now: cfg.Now, Logger: cfg.Logger,
-	}, func(tx *store.Tx) error { return fill(tx, cfg) })
+	}, func(tx *store.Tx) (err error) {
+		envelope.Secret(func() { err = fill(tx, cfg) })
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
