@@ -39,7 +39,7 @@ Exit codes: 0 ok · 1 other · 2 usage or malformed input · 3 denied, unauthent
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&a.config, "config", "", "the client.yaml to use")
-	root.AddCommand(a.mint(), a.profile(), a.key(), a.policy(), a.audit(), a.system(), a.version())
+	root.AddCommand(a.mint(), a.exec(), a.profile(), a.key(), a.policy(), a.audit(), a.system(), a.version())
 	return root
 }
 

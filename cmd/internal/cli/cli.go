@@ -60,6 +60,12 @@ func (f *Failure) Error() string { return f.Err.Error() }
 // Unwrap is the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
+// Exit ends a program with another program's exit code. Nothing is said: that one has said what there is to say.
+type Exit int
+
+// Error names the code, for who wraps it.
+func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 // Malformedf is a failure with exit code 2. todo may be empty.
 func Malformedf(todo, format string, args ...any) error {
 	return &Failure{Code: Malformed, Err: fmt.Errorf(format, args...), Todo: todo}
@@ -138,6 +144,9 @@ func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 	}
 	if err == nil {
 		return OK
+	}
+	if code, ok := errors.AsType[Exit](err); ok {
+		return int(code)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return Interrupted // whoever did it knows
