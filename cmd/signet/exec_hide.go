@@ -47,6 +47,9 @@ func (a *app) hide() (_ *hideaway, err error) {
 			err = errors.Join(err, h.Close())
 		}
 	}()
+	if err := h.order(orderRemove, h.dir); err != nil {
+		return nil, err
+	}
 	if err := os.Mkdir(h.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making a directory for the token's file: %w", err)
 	}
@@ -151,11 +154,15 @@ func (h *hideaway) post() error {
 	defer r.Close() //nolint:errcheck // the guard has its own
 	h.orders = w
 	h.guard = &exec.Cmd{Path: self, Args: []string{"signet", guardArg}, Env: []string{}, Dir: "/", Stdin: r, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	if err := h.order(orderRemove, h.dir); err != nil {
-		return errors.Join(err, w.Close())
+	ready, err := h.guard.StdoutPipe()
+	if err == nil {
+		err = h.guard.Start()
 	}
-	if err := h.guard.Start(); err != nil {
+	if err != nil {
 		return errors.Join(fmt.Errorf("starting the guard of the token's file: %w", err), w.Close())
+	}
+	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
+		return errors.Join(fmt.Errorf("the guard of the token's file does not start: %w", err), w.Close(), ended(h.guard.Wait()))
 	}
 	return nil
 }
@@ -170,9 +177,16 @@ func (h *hideaway) order(what, value string) error {
 	return nil
 }
 
-// guard takes orders until whoever gives them is gone, and then acts on the last ones.
-func guard(orders io.Reader) {
+// guard is the guard's main: it outlives what ends others, and says when that is so.
+func guard() {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	if _, err := os.Stdout.Write([]byte{'\n'}); err == nil {
+		obey(os.Stdin)
+	}
+}
+
+// obey takes orders until whoever gives them is gone, and then acts on the last ones.
+func obey(orders io.Reader) {
 	var dir string
 	var target int
 	for lines := bufio.NewScanner(orders); lines.Scan(); {

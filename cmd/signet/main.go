@@ -37,7 +37,7 @@ func main() {
 		os.Exit(cli.Other)
 	}
 	if slices.Equal(os.Args[1:], []string{guardArg}) {
-		guard(os.Stdin)
+		guard()
 		os.Exit(cli.OK)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), heeded(syscall.SIGINT, syscall.SIGTERM)...)
