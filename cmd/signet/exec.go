@@ -81,6 +81,12 @@ no core: the token would be in it.`,
 			}
 			return nil
 		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return nil, cobra.ShellCompDirectiveDefault // a program and its arguments
+		},
 		DisableFlagsInUseLine: true,
 	}
 	askedFor := lessFlags(cmd, &o.mint)
@@ -133,7 +139,7 @@ type tokens interface {
 // this process, leaves neither file nor address.
 func (a *app) runWith(ctx context.Context, source tokens, o execOptions, path string, argv []string) error {
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, heeded(syscall.SIGTERM, syscall.SIGINT)...) // one that comes late is not lost
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT) // one that comes late is not lost
 	defer signal.Stop(signals)
 	first, err := source.Token(ctx)
 	if err != nil {
@@ -143,7 +149,10 @@ func (a *app) runWith(ctx context.Context, source tokens, o execOptions, path st
 	if err := ctx.Err(); err != nil {
 		return err // a signal came early
 	}
-	signal.Notify(signals, heeded(passed...)...)
+	if len(unheeded) > 0 { // else Ignore would mean all
+		signal.Ignore(unheeded...)
+	}
+	signal.Notify(signals, heeded()...)
 
 	hide, err := a.hide()
 	if err != nil {
@@ -211,4 +220,13 @@ func childEnv(environ []string, set map[string]string) []string {
 // standard error any more; the program gets its own.
 var passed = []os.Signal{
 	syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE,
+}
+
+// unheeded are those of the passed signals that whoever started signet had ignored, as a shell does with Ctrl-C for what it starts in
+// the background. The program ignores them, too.
+var unheeded = slices.DeleteFunc(slices.Clone(passed), func(s os.Signal) bool { return !signal.Ignored(s) })
+
+// heeded are the others, SIGPIPE at least: nothing would mean all.
+func heeded() []os.Signal {
+	return append(slices.DeleteFunc(slices.Clone(passed), func(s os.Signal) bool { return slices.Contains(unheeded, s) }), syscall.SIGPIPE)
 }

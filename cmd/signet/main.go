@@ -40,7 +40,7 @@ func main() {
 		guard()
 		os.Exit(cli.OK)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), heeded(syscall.SIGINT, syscall.SIGTERM)...)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	ended := context.AfterFunc(ctx, func() {
 		// What waits for somebody, such as a question on the terminal, does not look at the context.
 		time.Sleep(grace)
@@ -52,12 +52,6 @@ func main() {
 	ended() // before stop, which ends ctx too
 	stop()
 	os.Exit(code)
-}
-
-// heeded are those signals that whoever started this program did not have ignored, as a shell does with Ctrl-C for what it starts in
-// the background. They stay so, here and in a program that this one starts. SIGTERM is always heeded.
-func heeded(signals ...os.Signal) []os.Signal {
-	return slices.DeleteFunc(slices.Clone(signals), func(s os.Signal) bool { return s != syscall.SIGTERM && signal.Ignored(s) })
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
