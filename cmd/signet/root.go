@@ -42,6 +42,7 @@ Exit codes: 0 ok · 1 other · 2 usage or malformed input · 3 denied, unauthent
 	}
 	root.PersistentFlags().StringVar(&a.config, "config", "", "the client.yaml to use")
 	root.AddCommand(a.mint(), a.exec(), a.profile(), a.key(), a.policy(), a.audit(), a.system(), a.doctor(), a.version())
+	a.completion(root)
 	return root
 }
 
