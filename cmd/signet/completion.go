@@ -31,6 +31,15 @@ func (a *app) completion(root *cobra.Command) {
 	for _, name := range []string{"show", "activate", "disable", "enable", "revoke"} {
 		command(root, "key", name).ValidArgsFunction = a.completeFirst(keyNames)
 	}
+	profiles := a.completeFirst(profileNames)
+	command(root, "mint").ValidArgsFunction = profiles
+	command(root, "profile", "show").ValidArgsFunction = profiles
+	command(root, "exec").ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveDefault // a program and its arguments
+		}
+		return profiles(c, args, begun)
+	}
 }
 
 // command is a command of the tree, by its path.
@@ -71,6 +80,19 @@ func keyNames(ctx context.Context, cl *client.Client) ([]string, error) {
 	var names []string
 	for _, k := range resp.GetKeys() {
 		names = append(names, cobra.CompletionWithDesc(k.GetName(), k.GetKind()))
+	}
+	return names, nil
+}
+
+// profileNames are the profiles that the caller may mint, with their families.
+func profileNames(ctx context.Context, cl *client.Client) ([]string, error) {
+	resp, err := cl.ListProfiles(ctx, &signetv1.ListProfilesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, p := range resp.GetProfiles() {
+		names = append(names, cobra.CompletionWithDesc(p.GetName(), p.GetFamily()))
 	}
 	return names, nil
 }

@@ -81,12 +81,6 @@ no core: the token would be in it.`,
 			}
 			return nil
 		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return nil, cobra.ShellCompDirectiveDefault // a program and its arguments
-		},
 		DisableFlagsInUseLine: true,
 	}
 	askedFor := lessFlags(cmd, &o.mint)
