@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,22 +24,23 @@ func (a *app) mint() *cobra.Command {
 		Long: `Get a new token for a profile of the policy. The token alone goes to standard output.
 
 You may ask for less than the profile grants: a shorter life, fewer requests. The ttl is the token's whole lifetime; the first 30
-seconds of it lie in the past, so that no clock of Apple's refuses the token.`,
+seconds of it lie in the past, so that no clock of Apple's refuses the token.
+
+For jobs longer than a token there is signet exec. With -o env a shell takes the token into SIGNET_TOKEN; where the mint fails it
+takes nothing, so that an old value should be unset before.`,
 		Example: `  signet mint ios-release
   signet mint ios-builds-read --ttl 5m --scope "GET /v1/apps/1234567890"
   curl -H "$(signet mint ios-builds-read -o header)" https://api.appstoreconnect.apple.com/v1/apps/1234567890
+  eval "$(signet mint ios-release -o env)"
   signet mint ios-release --receipt -o json`,
 		Args: cli.Args("PROFILE"),
 	}
-	cmd.Flags().DurationVar(&o.TTL, "ttl", 0, "lifetime in whole seconds, such as 5m; the profile's default when left out")
-	cmd.Flags().StringArrayVar(&o.Scope, "scope", nil, `limit the token to this request, "GET /v1/…"; may be repeated`)
+	askedFor := lessFlags(cmd, &o)
 	cmd.Flags().BoolVar(&o.Receipt, "receipt", false, "get proof that the token is on record, and verify it with the pinned log key")
-	format := cli.Format(cmd, "token", "header", "json")
+	format := cli.Format(cmd, "token", "header", "env", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
-		if c.Flags().Changed("ttl") {
-			if _, err := apple.ParseTTL(o.TTL); err != nil {
-				return cli.Malformedf("", "--ttl: %w", err)
-			}
+		if err := askedFor(); err != nil {
+			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			t, err := cl.Mint(ctx, args[0], o)
@@ -49,6 +51,22 @@ seconds of it lie in the past, so that no clock of Apple's refuses the token.`,
 		})
 	}
 	return cmd
+}
+
+// lessFlags gives a command the flags that ask for less than a profile grants. What it answers says, before the server is asked,
+// whether they can be meant.
+func lessFlags(cmd *cobra.Command, o *client.MintOptions) func() error {
+	cmd.Flags().DurationVar(&o.TTL, "ttl", 0, "lifetime in whole seconds, such as 5m; the profile's default when left out")
+	cmd.Flags().StringArrayVar(&o.Scope, "scope", nil, `limit the token to this request, "GET /v1/…"; may be repeated`)
+	return func() error {
+		if !cmd.Flags().Changed("ttl") {
+			return nil
+		}
+		if _, err := apple.ParseTTL(o.TTL); err != nil {
+			return cli.Malformedf("", "--ttl: %w", err)
+		}
+		return nil
+	}
 }
 
 // mintProblem tells a proof that failed from a mint that failed: in the first case a token exists, and is not printed.
@@ -85,17 +103,29 @@ type receiptJSON struct {
 	Entry    string `json:"entry"`
 }
 
+// minted is a token as JSON, without its receipt.
+func minted(t *client.Token) mintedJSON {
+	return mintedJSON{
+		Token: t.Text(), KeyID: t.KeyID, IssueTime: t.Issued, ExpireTime: t.Expires, UseUntil: t.UseUntil,
+		Scope: append([]string{}, t.Scope...), SHA256: t.SHA256,
+	}
+}
+
+// quoted is s as one word of a POSIX shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
 func (a *app) printToken(t *client.Token, format string) error {
 	switch format {
 	case "header":
 		if _, err := fmt.Fprintln(a.Stdout, t.Header()); err != nil {
 			return err
 		}
-	case "json":
-		out := mintedJSON{
-			Token: t.Text(), KeyID: t.KeyID, IssueTime: t.Issued, ExpireTime: t.Expires, UseUntil: t.UseUntil,
-			Scope: append([]string{}, t.Scope...), SHA256: t.SHA256,
+	case "env":
+		if _, err := fmt.Fprintf(a.Stdout, "export %s=%s\n", envToken, quoted(t.Text())); err != nil {
+			return err
 		}
+	case "json":
+		out := minted(t)
 		if r := t.Receipt; r != nil {
 			out.Receipt = &receiptJSON{
 				Origin: r.GetOrigin(), Index: r.GetIndex(), LeafHash: base64.StdEncoding.EncodeToString(r.GetLeafHash()),

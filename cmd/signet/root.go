@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,15 +32,17 @@ Who you are and where the server is stands in a client.yaml, which signetd init 
 --config, then at $SIGNET_CONFIG, then at signet/client.yaml in your config directory ($XDG_CONFIG_HOME, or ~/.config).
 
 Exit codes: 0 ok · 1 other · 2 usage or malformed input · 3 denied, unauthenticated, unknown profile, key off · 4 not found ·
-5 conflict or exists · 6 unavailable or rate limited · 130 interrupted`,
+5 conflict or exists · 6 unavailable or rate limited · 130 interrupted · with signet exec, the program's own`,
 		Example: `  signet mint ios-release
+  signet exec ios-release -- fastlane release
   signet key import asc-release AuthKey_2X9R4HXF34.p8 --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a
   signet audit list --since 24h`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&a.config, "config", "", "the client.yaml to use")
-	root.AddCommand(a.mint(), a.profile(), a.key(), a.policy(), a.audit(), a.system(), a.version())
+	root.AddCommand(a.mint(), a.exec(), a.profile(), a.key(), a.policy(), a.audit(), a.system(), a.doctor(), a.version())
+	a.completion(root)
 	return root
 }
 
@@ -56,17 +59,20 @@ func (a *app) version() *cobra.Command {
 	}
 }
 
+// configPath is which client.yaml to use, and whether somebody named it.
+func (a *app) configPath() (path string, named bool, err error) {
+	if path = cmp.Or(a.config, a.Getenv("SIGNET_CONFIG")); path != "" {
+		return path, true, nil
+	}
+	path, err = a.usualConfig()
+	return path, false, err
+}
+
 // loadConfig finds and reads client.yaml. ok is false when nobody named one and there is none at the usual place.
 func (a *app) loadConfig() (c client.Config, ok bool, err error) {
-	path, named := a.config, true
-	if path == "" {
-		path = a.Getenv("SIGNET_CONFIG")
-	}
-	if path == "" {
-		named = false
-		if path, err = a.usualConfig(); err != nil {
-			return client.Config{}, false, nil //nolint:nilerr // no home, so nothing at the usual place
-		}
+	path, named, err := a.configPath()
+	if err != nil {
+		return client.Config{}, false, nil //nolint:nilerr // no home, so nothing at the usual place
 	}
 	c, err = client.LoadConfig(path)
 	switch {

@@ -36,10 +36,11 @@ import (
 	"github.com/p8signet/signet/proto/sealed"
 )
 
-// TestMain makes both programs commands of the stories.
+// TestMain makes both programs commands of the stories, and probe, which is what signet exec runs there.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"signet": main,
+		"probe":  probe,
 		"signetd": func() {
 			syscall.Umask(0o077)
 			if err := cli.Harden(); err != nil {

@@ -54,11 +54,25 @@ type Failure struct {
 	Todo string
 }
 
+// Advice is what the reader of err can do about it, in one line; empty when there is nothing to add.
+func Advice(err error) string {
+	if f, ok := errors.AsType[*Failure](err); ok && f.Todo != "" {
+		return f.Todo
+	}
+	return hint(err)
+}
+
 // Error says what happened.
 func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap is the cause.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// Exit ends a program with this exit code. Nothing is said: what there is to say has been said, by another program or on standard output.
+type Exit int
+
+// Error names the code, for who wraps it.
+func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // Malformedf is a failure with exit code 2. todo may be empty.
 func Malformedf(todo, format string, args ...any) error {
@@ -139,6 +153,9 @@ func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 	if err == nil {
 		return OK
 	}
+	if code, ok := errors.AsType[Exit](err); ok {
+		return int(code)
+	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return Interrupted // whoever did it knows
 	}
@@ -164,10 +181,7 @@ func ShowsKey(text string) bool { return auditlog.LooksLikeKey(markers.Replace(t
 
 // Report prints err as both programs do.
 func Report(w io.Writer, program string, err error) {
-	what, todo := err.Error(), hint(err)
-	if f, ok := errors.AsType[*Failure](err); ok && f.Todo != "" {
-		todo = f.Todo
-	}
+	what, todo := err.Error(), Advice(err)
 	if ShowsKey(what) {
 		what = "an argument or a file held what looks like a private key; it is not repeated here"
 	}

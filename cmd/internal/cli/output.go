@@ -32,6 +32,14 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Unwrapped is the writer that Run was given, for a program that is to write to the very same file.
+func Unwrapped(w io.Writer) io.Writer {
+	if o, ok := w.(*output); ok {
+		return o.w
+	}
+	return w
+}
+
 // Printf prints without looking at the error: of standard output Run looks at it, of standard error there is nobody left to tell.
 func Printf(w io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format, args...)
