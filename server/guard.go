@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -104,15 +105,21 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 		ctx, cancel := context.WithCancel(context.WithValue(ctx, callKey{}, c))
 		defer cancel()
 		defer context.AfterFunc(s.background, cancel)()
-		return next(srv, &guardedStream{stream, ctx, s})
+		err = next(srv, &guardedStream{stream, ctx, s, c})
+		if c.access != public && s.background.Err() != nil && errors.Is(err, context.Canceled) {
+			// The caller did not end it, and is to go on elsewhere or later.
+			return &authority.Error{Kind: authority.ErrUnavailable, Reason: authority.ReasonShuttingDown, Public: "the server is shutting down"}
+		}
+		return err
 	}
 }
 
-// guardedStream checks what a stream receives.
+// guardedStream checks what a stream receives, and before it sends that the caller's certificate is still good.
 type guardedStream struct {
 	grpc.ServerStream
 	ctx context.Context
 	s   *Server
+	c   *call
 }
 
 // Context is the guarded one.
@@ -126,6 +133,14 @@ func (g *guardedStream) RecvMsg(m any) error {
 	return g.s.checkRequest(m)
 }
 
+// SendMsg sends an answer, unless the certificate has expired meanwhile or is not trusted any more.
+func (g *guardedStream) SendMsg(m any) error {
+	if err := g.s.identify(g.ctx, g.c); err != nil {
+		return err
+	}
+	return g.ServerStream.SendMsg(m)
+}
+
 func newCall(method string, r rule) *call {
 	return &call{method: method, access: r.access, id: uuid.Must(uuid.NewV7()).String()}
 }
@@ -135,6 +150,11 @@ func (s *Server) admit(ctx context.Context, c *call, listed bool) error {
 	if !listed {
 		return fmt.Errorf("method %s has no row in the method table", c.method)
 	}
+	return s.identify(ctx, c)
+}
+
+// identify finds out who is calling, now.
+func (s *Server) identify(ctx context.Context, c *call) error {
 	if c.access == public {
 		return nil
 	}

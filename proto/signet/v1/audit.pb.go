@@ -1450,8 +1450,8 @@ type GetUsageRequest struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
 	// Until before when; until now when absent.
 	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
-	// A key is unused when no token of it was given for so long before the end of the period, and it is older than that. When absent,
-	// when none was given in the whole period.
+	// A key is unused when it is older than so long before the end of the period, and no token of it was given since then. When absent,
+	// when no token of it was given in the whole period.
 	UnusedFor     *durationpb.Duration `protobuf:"bytes,3,opt,name=unused_for,json=unusedFor,proto3" json:"unused_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1516,9 +1516,9 @@ type GetUsageResponse struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
 	// See since.
 	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
-	// Keys of the vault and of the log, by name.
+	// Keys of the vault, and others of which tokens were given, by name.
 	Keys []*KeyUsage `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
-	// Profiles of the policy and of the log, by name.
+	// Profiles of the policy, and others of which tokens were given, by name.
 	Profiles []*ProfileUsage `protobuf:"bytes,4,rep,name=profiles,proto3" json:"profiles,omitempty"`
 	// Principals of the log, by id; at most the 5000 that came last.
 	Principals []*PrincipalUsage `protobuf:"bytes,5,rep,name=principals,proto3" json:"principals,omitempty"`
@@ -1839,7 +1839,7 @@ func (x *KeyUsage) GetUnused() bool {
 // ProfileUsage is what became of a profile in the period.
 type ProfileUsage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name, as in the policy or, when it is not in the policy any more, or never was, as in the log.
+	// Its name, as in the policy or, when it is not in the policy any more, as in the log.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The key, as the policy has it now; empty when it has no such profile.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
@@ -2062,7 +2062,7 @@ type GrantUsage struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Whether it denies.
 	Deny bool `protobuf:"varint,2,opt,name=deny,proto3" json:"deny,omitempty"`
-	// How many calls it decided; 0 when it was never used.
+	// How many entries name it, but for those that only say how a change, or a token, ended; 0 when it was never used.
 	Decisions int64 `protobuf:"varint,3,opt,name=decisions,proto3" json:"decisions,omitempty"`
 	// When it last decided one.
 	LastTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
