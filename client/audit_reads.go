@@ -26,8 +26,9 @@ type Watch struct {
 	// From is where to begin: the place of the first entry that is wanted. When nil, with the first entry that is not older than the
 	// filter's since or, without that, with the first one after now.
 	From *signetv1.EntryPlace
-	// Lost, which may be nil, is told why the watch was interrupted and when it will try to go on. After it nothing is missing.
-	Lost func(err error, wait time.Duration)
+	// Lost, which may be nil, is told why the watch was interrupted, or could not go on yet, and how often that was so since the last
+	// answer. Nothing is missing afterwards.
+	Lost func(err error, times int)
 }
 
 // How long a watch waits before it tries to go on.
@@ -45,9 +46,10 @@ func (c *Client) Watched(ctx context.Context, w Watch) iter.Seq2[*signetv1.Store
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		next, wait := w.From, watchWait
-		begun := false
+		begun, times := false, 0
+		answered := func() { begun, times, wait = true, 0, watchWait }
 		for {
-			err := c.watch(ctx, w.Filter, &next, func(e *signetv1.StoredEntry) bool { return yield(e, nil) }, func() { begun, wait = true, watchWait })
+			err := c.watch(ctx, w.Filter, &next, func(e *signetv1.StoredEntry) bool { return yield(e, nil) }, answered)
 			switch {
 			case errors.Is(err, errEnough):
 				return
@@ -58,12 +60,11 @@ func (c *Client) Watched(ctx context.Context, w Watch) iter.Seq2[*signetv1.Store
 				yield(nil, err)
 				return
 			}
-			pause := wait/2 + rand.N(wait/2) //nolint:gosec // it only spreads callers
-			if w.Lost != nil {
-				w.Lost(err, pause)
+			if times++; w.Lost != nil {
+				w.Lost(err, times)
 			}
 			select {
-			case <-time.After(pause):
+			case <-time.After(wait/2 + rand.N(wait/2)): //nolint:gosec // it only spreads callers
 			case <-ctx.Done():
 			}
 			wait = min(2*wait, watchWaitMax)
