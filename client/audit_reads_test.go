@@ -1,0 +1,235 @@
+package client_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/proto/auditlog"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/servertest"
+)
+
+const watchPolicy = `version: 1
+profiles:
+  release: {key: asc, app_store_connect: {}, ttl: 10m}
+grants:
+  - id: ci
+    to: [{mtls: "spiffe://signet.test/ci/*"}]
+    mint: [release]
+`
+
+// watched is a watch of mints that runs beside a test.
+type watched struct {
+	seen  chan *signetv1.StoredEntry
+	ended chan error
+	lost  atomic.Int64
+	stop  context.CancelFunc
+}
+
+func watch(t *testing.T, c *client.Client, w client.Watch) *watched {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	beside := &watched{seen: make(chan *signetv1.StoredEntry, 100), ended: make(chan error, 1), stop: stop}
+	t.Cleanup(stop)
+	w.Lost = func(error, int) { beside.lost.Add(1) }
+	go func() {
+		for e, err := range c.Watched(ctx, w) {
+			if err != nil {
+				beside.ended <- err
+				return
+			}
+			beside.seen <- e
+		}
+	}()
+	return beside
+}
+
+// expect takes n entries, each of which must be the one that comes after the one before it.
+func (w *watched) expect(t *testing.T, n int, last *signetv1.StoredEntry) *signetv1.StoredEntry {
+	t.Helper()
+	for range n {
+		select {
+		case e := <-w.seen:
+			if last != nil && e.GetOrigin() == last.GetOrigin() && e.GetIndex() <= last.GetIndex() {
+				t.Fatalf("entry %d after entry %d", e.GetIndex(), last.GetIndex())
+			}
+			last = e
+		case err := <-w.ended:
+			t.Fatalf("the watch has ended: %v", err)
+		case <-time.After(30 * time.Second):
+			t.Fatal("the watch says nothing")
+		}
+	}
+	select {
+	case e := <-w.seen:
+		t.Fatalf("entry %d, which was seen or is not wanted", e.GetIndex())
+	case <-time.After(300 * time.Millisecond):
+	}
+	return last
+}
+
+// TestWatched: a watch goes on over restarts, and over a gap into the next log, and misses and repeats nothing.
+func TestWatched(t *testing.T) {
+	s := servertest.New(t)
+	s.ImportKey("asc", "app-store-connect")
+	s.ApplyPolicy(watchPolicy)
+	operator, ci := s.Client(servertest.OperatorID), s.Client("spiffe://signet.test/ci/1")
+	mint := func() {
+		t.Helper()
+		if _, err := ci.Mint(t.Context(), "release", client.MintOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mint()
+	w := watch(t, operator, client.Watch{Filter: &signetv1.EntryFilter{Action: "token.mint"}, From: &signetv1.EntryPlace{}})
+	last := w.expect(t, 1, nil)
+	mint()
+	last = w.expect(t, 1, last)
+	for range 2 {
+		s.Restart()
+		mint()
+		mint()
+		last = w.expect(t, 2, last)
+	}
+
+	s.Stop()
+	if err := os.RemoveAll(s.LogDir()); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	status, err := operator.GetStatus(t.Context(), &signetv1.GetStatusRequest{})
+	if err != nil || len(status.GetGaps()) != 1 {
+		t.Fatalf("gaps %v, %v", status.GetGaps(), err)
+	}
+	if _, err := operator.Acknowledge(t.Context(), &signetv1.AcknowledgeRequest{Id: status.GetGaps()[0].GetId(), Reason: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	mint()
+	if e := w.expect(t, 1, last); e.GetOrigin() == last.GetOrigin() {
+		t.Errorf("entry %d is of the log that was lost", e.GetIndex())
+	}
+	if w.lost.Load() == 0 {
+		t.Error("nobody was told that the watch was interrupted")
+	}
+	w.stop()
+	if err := <-w.ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+// TestWatchedEnds: what ends a watch for good.
+func TestWatchedEnds(t *testing.T) {
+	s := servertest.New(t)
+	s.ImportKey("asc", "app-store-connect")
+	s.ApplyPolicy(watchPolicy)
+	if err := <-watch(t, s.Client("spiffe://signet.test/ci/1"), client.Watch{}).ended; !errors.Is(err, client.ErrDenied) {
+		t.Errorf("who may not: %v", err)
+	}
+	operator := s.Client(servertest.OperatorID)
+	if err := <-watch(t, operator, client.Watch{From: &signetv1.EntryPlace{Index: 1 << 40}}).ended; !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("from beyond the log: %v", err)
+	}
+	n := 0
+	for range operator.Watched(t.Context(), client.Watch{From: &signetv1.EntryPlace{}}) {
+		if n++; n == 2 {
+			break
+		}
+	}
+	s.Stop()
+	if err := <-watch(t, operator, client.Watch{}).ended; !errors.Is(err, client.ErrUnavailable) {
+		t.Errorf("without a server: %v", err)
+	}
+}
+
+// TestTrace: the hash that names a token, and what is known of one.
+func TestTrace(t *testing.T) {
+	s := servertest.New(t)
+	s.ImportKey("asc", "app-store-connect")
+	s.ApplyPolicy(watchPolicy)
+	token, err := s.Client("spiffe://signet.test/ci/1").Mint(t.Context(), "release", client.MintOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := s.Client(servertest.OperatorID)
+	for name, text := range map[string]string{
+		"token": token.Text(), "header": token.Header(), "value of the header": "bearer " + token.Text(), "newline": token.Text() + "\r\n",
+		"hash": token.SHA256, "HASH": strings.ToUpper(token.SHA256), "hash with its name": "sha256:" + token.SHA256,
+	} {
+		hash, err := client.TokenHash(text)
+		if err != nil || hash.String() != token.SHA256 {
+			t.Errorf("%s: %v, %v", name, hash, err)
+		}
+	}
+	hash, err := client.TokenHash(token.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := operator.Trace(t.Context(), hash)
+	if err != nil || len(found.GetHolders()) != 1 || found.GetTotalDeliveries() != 1 || found.GetToken().GetKey() != "asc" || !found.GetToken().GetExpireTime().AsTime().Equal(token.Expires) {
+		t.Errorf("traced %v, %v", found, err)
+	}
+	if found, err = operator.Trace(t.Context(), auditlog.Sum{1}); err != nil || found.GetToken() != nil || len(found.GetLogs()) != 1 {
+		t.Errorf("a token that was never ours: %v, %v", found, err)
+	}
+}
+
+// TestNoToken: what is neither a token nor a hash, and is not repeated.
+func TestNoToken(t *testing.T) {
+	for _, text := range []string{
+		"", "hunter2", "a.b.c", "e30.e30", "e30.e30.", "e30.e30.AA.AA", "Basic e30.e30.AAAA", "a Bearer b e30.e30.AAAA", "sha256:", "sha256:12",
+		strings.Repeat("g", 64), strings.Repeat("a", 63), "e30.e30.!", "e30 e30 AAAA",
+	} {
+		if _, err := client.TokenHash(text); !errors.Is(err, client.ErrNoToken) || len(text) > 2 && strings.Contains(err.Error(), text) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzTokenHash(f *testing.F) {
+	f.Add("e30.e30.AAAA")
+	f.Add("Authorization: Bearer e30.e30.AAAA")
+	f.Add("sha256:" + strings.Repeat("aB", 32))
+	f.Fuzz(func(t *testing.T, text string) {
+		sum, err := client.TokenHash(text)
+		if err != nil {
+			if !errors.Is(err, client.ErrNoToken) {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		// Either it is the hash itself, or it is that of a part of the text.
+		if strings.Contains(strings.ToLower(text), sum.String()) {
+			return
+		}
+		for _, field := range strings.Fields(text) {
+			if sha256.Sum256([]byte(field)) == sum {
+				return
+			}
+		}
+		t.Errorf("%q has the hash %v", text, sum)
+	})
+}
+
+// TestTokenHash: a token is itself whatever stands around it.
+func TestTokenHash(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.StringMatching(`([A-Za-z0-9_-]{4}){1,20}`)
+		text := "e30.e30." + part.Draw(t, "signature")
+		space := rapid.StringMatching(`[ \t\r\n]{0,3}`)
+		around := space.Draw(t, "before") + rapid.SampledFrom([]string{"", "Bearer ", "Authorization: Bearer ", "authorization:  BEARER\t"}).Draw(t, "header") + text + space.Draw(t, "after")
+		sum, err := client.TokenHash(around)
+		if want := sha256.Sum256([]byte(text)); err != nil || sum.String() != hex.EncodeToString(want[:]) {
+			t.Fatalf("%q: %v, %v", around, sum, err)
+		}
+	})
+}
