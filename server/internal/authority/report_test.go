@@ -3,7 +3,9 @@ package authority
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -292,4 +294,67 @@ func TestTraceAndUsage(t *testing.T) {
 			rt.Fatalf("usage %+v (-naive +counted):\n%s", req, diff)
 		}
 	})
+}
+
+// TestArchivedReads: what was archived cannot be asked, and the answers say so.
+func TestArchivedReads(t *testing.T) {
+	v := ready(t)
+	v.mustMint("release")
+	early := v.lastToken()
+	log := v.changer.log.Origin().Log
+	var old []string
+	for _, name := range v.fs.List(log) {
+		if _, ok := auditlog.ParseSegmentName(path.Base(name)); ok {
+			old = append(old, name)
+		}
+	}
+	v.reopen() // which begins a new segment
+	v.mustMint("builds")
+	late := v.lastToken()
+	v.close()
+	v.mustOpen()
+	for _, name := range old {
+		check(t, v.fs.Remove(name))
+	}
+	security := principal(securityID)
+	trace, err := v.Log.Trace(t.Context(), security, TraceRequest{SHA256: early})
+	check(t, err)
+	if trace.Token != nil || !strings.Contains(trace.Logs[0].Unreachable, "were archived") {
+		t.Errorf("a token whose entry was archived: %+v", trace)
+	}
+	trace, err = v.Log.Trace(t.Context(), security, TraceRequest{SHA256: late})
+	check(t, err)
+	if trace.Total != 1 {
+		t.Errorf("a token whose entry is here: %+v", trace)
+	}
+	u, err := v.Log.Usage(t.Context(), security, UsageRequest{})
+	check(t, err)
+	if !strings.Contains(u.Logs[0].Unreachable, "were archived") || u.Profiles[0].Tokens.Given != 1 {
+		t.Errorf("a report on a log of which some was archived: %+v", u)
+	}
+	w := v.watch(t, securityID, WatchRequest{From: &Place{}})
+	w.take()
+	wantReason(t, <-w.ended, ErrPrecondition, ReasonArchived)
+}
+
+// TestManyDeliveries: an answer has the newest, and counts them all.
+func TestManyDeliveries(t *testing.T) {
+	v := ready(t)
+	e := auditlog.Entry{
+		Action: "token.mint", Outcome: auditlog.Allowed, Principal: &auditlog.Principal{Kind: "mtls", ID: callerID}, Key: "asc", Version: 1,
+		Token: &auditlog.Token{Family: "app-store-connect", IssuedAt: 1, Expires: 2, SHA256: auditlog.Sum{7}},
+	}
+	const more = 5
+	for i := range maxDeliveries + more {
+		e.ID = fmt.Sprint(i)
+		v.append(e)
+	}
+	trace, err := v.Log.Trace(t.Context(), principal(securityID), TraceRequest{SHA256: auditlog.Sum{7}})
+	check(t, err)
+	if n := len(trace.Deliveries); n != maxDeliveries || trace.Total != maxDeliveries+more || trace.Holders[0].Deliveries != trace.Total || trace.Deliveries[n-1].Entry.ID != fmt.Sprint(more) {
+		t.Errorf("%d of %d deliveries, holders %+v", n, trace.Total, trace.Holders)
+	}
+	if !strings.Contains(trace.Token.RemainingStep, "key ID") || trace.Token.State != "active" {
+		t.Errorf("what to do: %+v", trace.Token)
+	}
 }
