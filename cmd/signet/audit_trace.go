@@ -39,12 +39,12 @@ Exit code 4 means that the token is not in any log that could be asked.`,
 	cmd.Flags().StringVar(&file, "file", "", "read the token from this file, or from standard input when it is -")
 	format := cli.Format(cmd, "text", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
-		hash, err := a.tokenHash(args, file)
+		names, err := a.tokenNames(args, file)
 		if err != nil {
 			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			t, err := cl.Trace(ctx, hash)
+			name, t, err := cl.Trace(ctx, names)
 			if err != nil {
 				return err
 			}
@@ -53,9 +53,12 @@ Exit code 4 means that the token is not in any log that could be asked.`,
 					return err
 				}
 			} else if t.GetToken() != nil {
-				if err := a.printTrace(hash, t); err != nil {
+				if err := a.printTrace(name, t); err != nil {
 					return err
 				}
+			}
+			if t.GetToken() != nil && name != names[0] {
+				cli.Printf(a.Stderr, "signet: the token was changed after it was minted, so that its SHA-256 is another one; it is as good as the one that is shown here\n")
 			}
 			return traced(t)
 		})
@@ -63,32 +66,33 @@ Exit code 4 means that the token is not in any log that could be asked.`,
 	return cmd
 }
 
-// tokenHash is the hash of the token that is named by argument, by file or on standard input. No error repeats what was read.
-func (a *app) tokenHash(args []string, file string) (auditlog.Sum, error) {
+// tokenNames are the names in the log of the token that is given as argument, in a file or on standard input. No error repeats what
+// was read.
+func (a *app) tokenNames(args []string, file string) ([]auditlog.Sum, error) {
 	var text string
 	switch {
 	case len(args) == 1 && file != "":
-		return auditlog.Sum{}, cli.Malformedf("leave one of them out", "a token is given twice: as an argument, and with --file")
+		return nil, cli.Malformedf("leave one of them out", "a token is given twice: as an argument, and with --file")
 	case len(args) == 1 && args[0] != "-":
 		text = args[0]
 	case len(args) == 1:
 		file = "-"
 	case file == "":
-		return auditlog.Sum{}, cli.Malformedf("signet audit trace --file FILE reads it from a file, - from standard input", "no token and no SHA-256 of one is given")
+		return nil, cli.Malformedf("signet audit trace --file FILE reads it from a file, - from standard input", "no token and no SHA-256 of one is given")
 	}
 	if file != "" {
 		data, err := a.readInput(file, maxTokenFile)
 		if err != nil {
-			return auditlog.Sum{}, err
+			return nil, err
 		}
 		text = string(data)
 		clear(data)
 	}
-	hash, err := client.TokenHash(text)
+	names, err := client.TokenHashes(text)
 	if err != nil {
-		return hash, cli.Malformedf("a token has three parts with dots between them, its SHA-256 64 hexadecimal digits", "what was given is %w", err)
+		return nil, cli.Malformedf("a token has three parts with dots between them, its SHA-256 64 hexadecimal digits", "what was given is %w", err)
 	}
-	return hash, nil
+	return names, nil
 }
 
 // traced is the failure of a trace that has found nothing, and nil otherwise.
@@ -109,7 +113,7 @@ func traced(t *signetv1.TraceTokenResponse) error {
 	return &cli.Failure{Code: cli.NotFound, Err: errors.New("the token is not in any log that could be asked"), Todo: todo}
 }
 
-func (a *app) printTrace(hash auditlog.Sum, t *signetv1.TraceTokenResponse) error {
+func (a *app) printTrace(name auditlog.Sum, t *signetv1.TraceTokenResponse) error {
 	token, now := t.GetToken(), t.GetNow().AsTime()
 	expires := token.GetExpireTime().AsTime()
 	alive := expires.After(now)
@@ -122,7 +126,7 @@ func (a *app) printTrace(hash auditlog.Sum, t *signetv1.TraceTokenResponse) erro
 		scope = "none: whatever the key's role allows"
 	}
 	facts := [][2]string{
-		{"token", "sha256:" + hash.String()},
+		{"token", "sha256:" + name.String()},
 		{"family", token.GetFamily()},
 		{"scope", scope},
 		{"signed by", fmt.Sprintf("key %s, version %d (%s), key ID %s", token.GetKey(), token.GetVersion(), stateOf(token), token.GetKeyId())},

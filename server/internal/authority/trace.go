@@ -113,11 +113,13 @@ func (t *tracer) read(ctx context.Context, r *audit.Reader, sum auditlog.Sum) er
 			continue
 		}
 		t.Token = &TracedToken{Token: *e.Token, Key: e.Key, Version: e.Version, KeyID: e.KeyID, Fingerprint: e.Fingerprint}
-		switch d := deliveryOf(e); {
-		case e.Outcome == auditlog.Withheld:
+		d := deliveryOf(e)
+		switch e.Outcome {
+		case auditlog.Withheld:
 			t.withheld[d]++
-		case e.Outcome == auditlog.Allowed:
+		case auditlog.Allowed:
 			t.add(Delivery{Origin: r.Origin().String(), Index: stored.Index, Withheld: t.withheld[d] > 0, Entry: e}, d)
+		default: // no entry of a token has another
 		}
 	}
 	return nil

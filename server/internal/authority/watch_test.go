@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -59,7 +60,7 @@ func (w *watching) take() Watched {
 		return found
 	case err := <-w.ended:
 		w.t.Fatalf("the watch has ended: %v", err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the watch says nothing")
 	}
 	return Watched{}
@@ -261,4 +262,22 @@ func TestWatchSlowly(t *testing.T) {
 	if diff := gocmp.Diff(v.naiveWatch(before, audit.Match{Action: string(policy.TokenMint)}), w.seen); diff != "" || largest > watchLimit {
 		t.Errorf("at most %d at once; (-naive +watched):\n%s", largest, diff)
 	}
+}
+
+// TestWatchQuiet: when nothing matches for a while the place is sent all the same, so that whoever goes on later begins
+// there.
+func TestWatchQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ready(t)
+		began := time.Now()
+		w := v.watch(t, securityID, WatchRequest{Filter: Filter{Match: audit.Match{Key: "nothing"}}})
+		before := w.take().Next
+		v.mustMint("release")
+		found := w.take()
+		if waited := time.Since(began); waited < watchQuiet || waited > watchQuiet+2*watchGather || len(found.Entries) > 0 || found.Next.Index != before.Index+1 {
+			t.Errorf("after %v: %+v, from %+v on", waited, found, before)
+		}
+		_ = w.end()
+		v.close()
+	})
 }

@@ -2,19 +2,13 @@ package client_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/p8signet/signet/client"
-	"github.com/p8signet/signet/proto/auditlog"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/servertest"
 )
@@ -149,87 +143,4 @@ func TestWatchedEnds(t *testing.T) {
 	if err := <-watch(t, operator, client.Watch{}).ended; !errors.Is(err, client.ErrUnavailable) {
 		t.Errorf("without a server: %v", err)
 	}
-}
-
-// TestTrace: the hash that names a token, and what is known of one.
-func TestTrace(t *testing.T) {
-	s := servertest.New(t)
-	s.ImportKey("asc", "app-store-connect")
-	s.ApplyPolicy(watchPolicy)
-	token, err := s.Client("spiffe://signet.test/ci/1").Mint(t.Context(), "release", client.MintOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	operator := s.Client(servertest.OperatorID)
-	for name, text := range map[string]string{
-		"token": token.Text(), "header": token.Header(), "value of the header": "bearer " + token.Text(), "newline": token.Text() + "\r\n",
-		"hash": token.SHA256, "HASH": strings.ToUpper(token.SHA256), "hash with its name": "sha256:" + token.SHA256,
-	} {
-		hash, err := client.TokenHash(text)
-		if err != nil || hash.String() != token.SHA256 {
-			t.Errorf("%s: %v, %v", name, hash, err)
-		}
-	}
-	hash, err := client.TokenHash(token.Text())
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := operator.Trace(t.Context(), hash)
-	if err != nil || len(found.GetHolders()) != 1 || found.GetTotalDeliveries() != 1 || found.GetToken().GetKey() != "asc" || !found.GetToken().GetExpireTime().AsTime().Equal(token.Expires) {
-		t.Errorf("traced %v, %v", found, err)
-	}
-	if found, err = operator.Trace(t.Context(), auditlog.Sum{1}); err != nil || found.GetToken() != nil || len(found.GetLogs()) != 1 {
-		t.Errorf("a token that was never ours: %v, %v", found, err)
-	}
-}
-
-// TestNoToken: what is neither a token nor a hash, and is not repeated.
-func TestNoToken(t *testing.T) {
-	for _, text := range []string{
-		"", "hunter2", "a.b.c", "e30.e30", "e30.e30.", "e30.e30.AA.AA", "Basic e30.e30.AAAA", "a Bearer b e30.e30.AAAA", "sha256:", "sha256:12",
-		strings.Repeat("g", 64), strings.Repeat("a", 63), "e30.e30.!", "e30 e30 AAAA",
-	} {
-		if _, err := client.TokenHash(text); !errors.Is(err, client.ErrNoToken) || len(text) > 2 && strings.Contains(err.Error(), text) {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-}
-
-func FuzzTokenHash(f *testing.F) {
-	f.Add("e30.e30.AAAA")
-	f.Add("Authorization: Bearer e30.e30.AAAA")
-	f.Add("sha256:" + strings.Repeat("aB", 32))
-	f.Fuzz(func(t *testing.T, text string) {
-		sum, err := client.TokenHash(text)
-		if err != nil {
-			if !errors.Is(err, client.ErrNoToken) {
-				t.Errorf("%q: %v", text, err)
-			}
-			return
-		}
-		// Either it is the hash itself, or it is that of a part of the text.
-		if strings.Contains(strings.ToLower(text), sum.String()) {
-			return
-		}
-		for _, field := range strings.Fields(text) {
-			if sha256.Sum256([]byte(field)) == sum {
-				return
-			}
-		}
-		t.Errorf("%q has the hash %v", text, sum)
-	})
-}
-
-// TestTokenHash: a token is itself whatever stands around it.
-func TestTokenHash(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		part := rapid.StringMatching(`([A-Za-z0-9_-]{4}){1,20}`)
-		text := "e30.e30." + part.Draw(t, "signature")
-		space := rapid.StringMatching(`[ \t\r\n]{0,3}`)
-		around := space.Draw(t, "before") + rapid.SampledFrom([]string{"", "Bearer ", "Authorization: Bearer ", "authorization:  BEARER\t"}).Draw(t, "header") + text + space.Draw(t, "after")
-		sum, err := client.TokenHash(around)
-		if want := sha256.Sum256([]byte(text)); err != nil || sum.String() != hex.EncodeToString(want[:]) {
-			t.Fatalf("%q: %v, %v", around, sum, err)
-		}
-	})
 }

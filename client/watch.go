@@ -2,20 +2,14 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"math/rand/v2"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
-	"github.com/p8signet/signet/proto/auditlog"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 )
 
@@ -64,7 +58,7 @@ func (c *Client) Watched(ctx context.Context, w Watch) iter.Seq2[*signetv1.Store
 				w.Lost(err, times)
 			}
 			select {
-			case <-time.After(wait/2 + rand.N(wait/2)): //nolint:gosec // it only spreads callers
+			case <-time.After(wait):
 			case <-ctx.Done():
 			}
 			wait = min(2*wait, watchWaitMax)
@@ -120,39 +114,3 @@ type mappedStream struct{ grpc.ClientStream }
 func (s mappedStream) RecvMsg(m any) error { return fromGRPC(s.ClientStream.RecvMsg(m)) }
 
 func (s mappedStream) SendMsg(m any) error { return fromGRPC(s.ClientStream.SendMsg(m)) }
-
-// ErrNoToken is wrapped when text is neither a token nor the hash of one. The error does not repeat it.
-var ErrNoToken = errors.New("neither a token nor the SHA-256 of one")
-
-// TokenHash is the name that a token has in the audit log: the SHA-256 of its text. text is the token, alone or in the header line
-// in which Apple takes it, or is that hash already, in hexadecimal, with sha256: before it or not. Nobody is asked.
-func TokenHash(text string) (auditlog.Sum, error) {
-	text = strings.TrimSpace(text)
-	var sum auditlog.Sum
-	if sum.UnmarshalText([]byte(strings.ToLower(strings.TrimPrefix(text, "sha256:")))) == nil {
-		return sum, nil
-	}
-	if fields := strings.Fields(text); len(fields) > 1 {
-		if scheme := fields[len(fields)-2]; !strings.EqualFold(scheme, "Bearer") || len(fields) > 3 {
-			return sum, ErrNoToken
-		}
-		text = fields[len(fields)-1]
-	}
-	parts := strings.Split(text, ".")
-	if len(parts) != 3 {
-		return sum, ErrNoToken
-	}
-	for i, part := range parts {
-		data, err := base64.RawURLEncoding.DecodeString(part)
-		if err != nil || len(data) == 0 || i < 2 && !json.Valid(data) {
-			return sum, ErrNoToken
-		}
-	}
-	return sha256.Sum256([]byte(text)), nil
-}
-
-// Trace asks who was given a token, which is named by its hash: TokenHash makes it, so that the token stays here. A token that is in
-// no log that could be asked has no Token in the answer, which is no error.
-func (c *Client) Trace(ctx context.Context, hash auditlog.Sum) (*signetv1.TraceTokenResponse, error) {
-	return c.TraceToken(ctx, &signetv1.TraceTokenRequest{Sha256: hash[:]})
-}
