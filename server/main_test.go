@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/proto/signet/v1"
@@ -93,7 +94,13 @@ func first(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDesc
 	if err := stream.SendMsg(request); err == nil {
 		_ = stream.CloseSend()
 	}
-	return stream.RecvMsg(answer)
+	if err := stream.RecvMsg(answer); err != nil {
+		return err
+	}
+	// Only at the end of a stream are all options served.
+	for cancel(); stream.RecvMsg(&emptypb.Empty{}) == nil; {
+	}
+	return nil
 }
 
 // reason is the ErrorInfo reason of an error; empty when it has none.
