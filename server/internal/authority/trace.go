@@ -149,13 +149,13 @@ func (t *TracedToken) complete(s *state) {
 	if t == nil {
 		return
 	}
-	key, ok := s.view(policy.KeyName(t.Key))
+	key, ok := s.snap.Key(t.Key)
 	if !ok {
 		return
 	}
 	if version, ok := key.Version(t.Version); ok {
 		t.State = version.State
-		t.RemainingStep = atApple(key, t.Version)
+		t.RemainingStep = atApple(Key{Key: key}, t.Version)
 	}
 }
 
