@@ -10,6 +10,7 @@ import (
 
 	"github.com/p8signet/signet/client"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server"
 	"github.com/p8signet/signet/server/servertest"
 )
 
@@ -20,6 +21,7 @@ grants:
   - id: ci
     to: [{mtls: "spiffe://signet.test/ci/*"}]
     mint: [release]
+    rate: none
 `
 
 // watched is a watch of mints that runs beside a test.
@@ -33,7 +35,7 @@ type watched struct {
 func watch(t *testing.T, c *client.Client, w client.Watch) *watched {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	beside := &watched{seen: make(chan *signetv1.StoredEntry, 100), ended: make(chan error, 1), stop: stop}
+	beside := &watched{seen: make(chan *signetv1.StoredEntry, 10_000), ended: make(chan error, 1), stop: stop}
 	t.Cleanup(stop)
 	w.Lost = func(error, int) { beside.lost.Add(1) }
 	go func() {
@@ -118,6 +120,44 @@ func TestWatched(t *testing.T) {
 	w.stop()
 	if err := <-w.ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %v", err)
+	}
+}
+
+// TestWatchedOverConnections: a connection lives for so long only, and a watch for longer.
+func TestWatchedOverConnections(t *testing.T) {
+	s := servertest.New(t, servertest.Options{Configure: func(c *server.Config) { c.Limits.ConnectionAge = 200 * time.Millisecond }})
+	s.ImportKey("asc", "app-store-connect")
+	s.ApplyPolicy(watchPolicy)
+	operator, ci := s.Client(servertest.OperatorID), s.Client("spiffe://signet.test/ci/1")
+	filter := &signetv1.EntryFilter{Action: "token.mint"}
+	w := watch(t, operator, client.Watch{Filter: filter, From: &signetv1.EntryPlace{}})
+	for began := time.Now(); w.lost.Load() < 2; time.Sleep(10 * time.Millisecond) {
+		// A call may outlive the grace, a twelfth of the age: recorded, and not answered.
+		if _, err := ci.Mint(t.Context(), "release", client.MintOptions{}); time.Since(began) > time.Minute || err != nil && !errors.Is(err, client.ErrUnavailable) {
+			t.Fatalf("interrupted %d times: %v", w.lost.Load(), err)
+		}
+	}
+	var want []int64
+	for want == nil {
+		for e, err := range operator.Entries(t.Context(), filter, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 1000) {
+			if err != nil {
+				want = nil
+				break
+			}
+			want = append(want, e.GetIndex())
+		}
+	}
+	for _, index := range want {
+		select {
+		case e := <-w.seen:
+			if e.GetIndex() != index {
+				t.Fatalf("entry %d, where %d is next", e.GetIndex(), index)
+			}
+		case err := <-w.ended:
+			t.Fatalf("the watch has ended: %v", err)
+		case <-time.After(time.Minute):
+			t.Fatalf("entry %d does not come", index)
+		}
 	}
 }
 

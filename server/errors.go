@@ -59,7 +59,7 @@ func malformed(field, format string, args ...any) error {
 	return &badRequest{field, fmt.Sprintf(format, args...)}
 }
 
-// transportError is gRPC's own failure to receive a request; it has been answered already.
+// transportError is gRPC's own failure to receive a request or to send an answer; its caller has been answered already, or is gone.
 type transportError struct{ error }
 
 // Unwrap is gRPC's error.

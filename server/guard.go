@@ -138,7 +138,10 @@ func (g *guardedStream) SendMsg(m any) error {
 	if err := g.s.identify(g.ctx, g.c); err != nil {
 		return err
 	}
-	return g.ServerStream.SendMsg(m)
+	if err := g.ServerStream.SendMsg(m); err != nil {
+		return transportError{err}
+	}
+	return nil
 }
 
 func newCall(method string, r rule) *call {

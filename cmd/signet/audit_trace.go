@@ -144,6 +144,7 @@ func (a *app) printTrace(name auditlog.Sum, t *signetv1.TraceTokenResponse) erro
 	if err := a.printHolders(t); err != nil {
 		return err
 	}
+	cli.Printf(a.Stdout, "\n")
 	return cli.Facts(a.Stdout, [2]string{"to do", advice(token, alive, len(t.GetHolders()) > 0)})
 }
 
@@ -162,6 +163,7 @@ func (a *app) printHolders(t *signetv1.TraceTokenResponse) error {
 	if len(rows) == 1 {
 		rows = append(rows, []string{"nobody: it was withheld"})
 	}
+	cli.Printf(a.Stdout, "\n")
 	if err := cli.Table(a.Stdout, rows); err != nil {
 		return err
 	}
@@ -178,6 +180,7 @@ func (a *app) printHolders(t *signetv1.TraceTokenResponse) error {
 			entryName(d.GetOrigin(), d.GetIndex()), clock(d.GetTime()), d.GetPrincipal(), outcome, d.GetProfile(), d.GetGrant(), d.GetPeer(), d.GetCertificate(),
 		})
 	}
+	cli.Printf(a.Stdout, "\n")
 	if err := cli.Table(a.Stdout, rows); err != nil {
 		return err
 	}
