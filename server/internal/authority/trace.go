@@ -74,7 +74,7 @@ func (l *Log) Trace(ctx context.Context, p policy.Principal, req TraceRequest) (
 	want := ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}
 	_, err := l.answer(ctx, p, want, func(call *call) error {
 		call.entry.Reason = "token sha256:" + req.SHA256.String()
-		t := tracer{withheld: make(map[delivery]int), holders: make(map[[2]string]*TokenHolder)}
+		t := tracer{withheld: make(map[delivery]bool), holders: make(map[[2]string]*TokenHolder)}
 		logs, err := l.askAll(ctx, func(ctx context.Context, r *audit.Reader) error { return t.read(ctx, r, req.SHA256) })
 		if err != nil {
 			return err
@@ -96,7 +96,7 @@ func (l *Log) Trace(ctx context.Context, p policy.Principal, req TraceRequest) (
 // tracer gathers what the logs say of one token, newest entry first.
 type tracer struct {
 	Trace
-	withheld map[delivery]int // seen, and their deliveries, which come before them, not yet
+	withheld map[delivery]bool // what a later entry says
 	holders  map[[2]string]*TokenHolder
 }
 
@@ -116,22 +116,21 @@ func (t *tracer) read(ctx context.Context, r *audit.Reader, sum auditlog.Sum) er
 		d := deliveryOf(e)
 		switch e.Outcome {
 		case auditlog.Withheld:
-			t.withheld[d]++
+			t.withheld[d] = true
 		case auditlog.Allowed:
-			t.add(Delivery{Origin: r.Origin().String(), Index: stored.Index, Withheld: t.withheld[d] > 0, Entry: e}, d)
+			t.add(Delivery{Origin: r.Origin().String(), Index: stored.Index, Withheld: t.withheld[d], Entry: e})
 		default: // no entry of a token has another
 		}
 	}
 	return nil
 }
 
-func (t *tracer) add(given Delivery, d delivery) {
+func (t *tracer) add(given Delivery) {
 	t.Total++
 	if len(t.Deliveries) < maxDeliveries {
 		t.Deliveries = append(t.Deliveries, given)
 	}
 	if given.Withheld {
-		t.withheld[d]--
 		return
 	}
 	who := [2]string{given.Entry.Principal.Kind, given.Entry.Principal.ID}
