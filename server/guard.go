@@ -125,14 +125,6 @@ type guardedStream struct {
 // Context is the guarded one.
 func (g *guardedStream) Context() context.Context { return g.ctx }
 
-// RecvMsg receives and checks a request.
-func (g *guardedStream) RecvMsg(m any) error {
-	if err := g.ServerStream.RecvMsg(m); err != nil {
-		return transportError{err}
-	}
-	return g.s.checkRequest(m)
-}
-
 // SendMsg sends an answer, unless the certificate has expired meanwhile or is not trusted any more.
 func (g *guardedStream) SendMsg(m any) error {
 	if err := g.s.identify(g.ctx, g.c); err != nil {
@@ -142,6 +134,14 @@ func (g *guardedStream) SendMsg(m any) error {
 		return transportError{err}
 	}
 	return nil
+}
+
+// RecvMsg receives and checks a request.
+func (g *guardedStream) RecvMsg(m any) error {
+	if err := g.ServerStream.RecvMsg(m); err != nil {
+		return transportError{err}
+	}
+	return g.s.checkRequest(m)
 }
 
 func newCall(method string, r rule) *call {
