@@ -3,6 +3,9 @@ package server
 import (
 	"context"
 	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/proto/signet/v1"
@@ -19,49 +22,67 @@ type auditService struct {
 
 func (a *auditService) ListEntries(ctx context.Context, req *signetv1.ListEntriesRequest) (*signetv1.ListEntriesResponse, error) {
 	who, request := caller(ctx)
-	f := req.GetFilter()
+	filter, err := filterOf(req.GetFilter())
+	if err != nil {
+		return nil, err
+	}
 	ask := authority.EntriesRequest{
 		Request:     request,
+		Filter:      filter,
 		OldestFirst: req.GetOrder() == signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST,
 		Limit:       pageSize(req.GetPageSize()),
 		PageToken:   req.GetPageToken(),
-	}
-	if f != nil {
-		ask.Filter = authority.Filter{Log: f.GetLog(), Index: f.Index}
-		ask.Filter.Match = audit.Match{
-			Key: f.GetKey(), Principal: f.GetPrincipal(), Profile: f.GetProfile(), Action: f.GetAction(), Outcome: f.GetOutcome(),
-		}
-		if hash := f.GetTokenSha256(); len(hash) > 0 {
-			ask.Filter.Token = new(auditlog.Sum(hash))
-		}
-		if o := f.GetOutcome(); o != "" && !slices.Contains(auditlog.Outcomes(), auditlog.Outcome(o)) {
-			return nil, malformed("filter.outcome", "not an outcome; one of %v", auditlog.Outcomes())
-		}
-		if a := f.GetAction(); a != "" && !slices.Contains(authority.Actions(), policy.Action(a)) {
-			return nil, malformed("filter.action", "not an action; one of %v", authority.Actions())
-		}
-		if f.GetSince() != nil {
-			if f.GetSince().CheckValid() != nil {
-				return nil, malformed("filter.since", "not a time")
-			}
-			ask.Filter.Since = f.GetSince().AsTime()
-		}
-		if f.GetUntil() != nil {
-			if f.GetUntil().CheckValid() != nil {
-				return nil, malformed("filter.until", "not a time")
-			}
-			ask.Filter.Until = f.GetUntil().AsTime()
-		}
 	}
 	found, err := a.core.Entries(ctx, who, ask)
 	if err != nil {
 		return nil, err
 	}
-	page := &signetv1.ListEntriesResponse{Entries: make([]*signetv1.StoredEntry, len(found.Entries)), NextPageToken: found.NextPageToken}
-	for i, e := range found.Entries {
-		page.Entries[i] = &signetv1.StoredEntry{Origin: e.Origin, Index: e.Index, Line: e.Line}
+	return &signetv1.ListEntriesResponse{Entries: storedEntries(found.Entries), NextPageToken: found.NextPageToken}, nil
+}
+
+func storedEntries(found []authority.StoredEntry) []*signetv1.StoredEntry {
+	all := make([]*signetv1.StoredEntry, len(found))
+	for i, e := range found {
+		all[i] = &signetv1.StoredEntry{Origin: e.Origin, Index: e.Index, Line: e.Line}
 	}
-	return page, nil
+	return all
+}
+
+// filterOf is a filter that was checked; one that is absent limits nothing.
+func filterOf(f *signetv1.EntryFilter) (authority.Filter, error) {
+	if f == nil {
+		return authority.Filter{}, nil
+	}
+	filter := authority.Filter{Log: f.GetLog(), Index: f.Index}
+	filter.Match = audit.Match{
+		Key: f.GetKey(), Principal: f.GetPrincipal(), Profile: f.GetProfile(), Action: f.GetAction(), Outcome: f.GetOutcome(),
+	}
+	if hash := f.GetTokenSha256(); len(hash) > 0 {
+		filter.Token = new(auditlog.Sum(hash))
+	}
+	if o := f.GetOutcome(); o != "" && !slices.Contains(auditlog.Outcomes(), auditlog.Outcome(o)) {
+		return filter, malformed("filter.outcome", "not an outcome; one of %v", auditlog.Outcomes())
+	}
+	if a := f.GetAction(); a != "" && !slices.Contains(authority.Actions(), policy.Action(a)) {
+		return filter, malformed("filter.action", "not an action; one of %v", authority.Actions())
+	}
+	var err error
+	if filter.Since, err = timeOf("filter.since", f.GetSince()); err != nil {
+		return filter, err
+	}
+	filter.Until, err = timeOf("filter.until", f.GetUntil())
+	return filter, err
+}
+
+// timeOf is a time that was checked; zero when absent.
+func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
+	if t == nil {
+		return time.Time{}, nil
+	}
+	if t.CheckValid() != nil {
+		return time.Time{}, malformed(field, "not a time")
+	}
+	return t.AsTime(), nil
 }
 
 func (a *auditService) GetCheckpoint(ctx context.Context, req *signetv1.GetCheckpointRequest) (*signetv1.Checkpoint, error) {

@@ -60,7 +60,7 @@ func malformed(field, format string, args ...any) error {
 	return &badRequest{field, fmt.Sprintf(format, args...)}
 }
 
-// transportError is gRPC's own failure to receive a request; it has been answered already.
+// transportError is gRPC's own failure to receive a request or to send an answer; its caller has been answered already, or is gone.
 type transportError struct{ error }
 
 // Unwrap is gRPC's error.
@@ -90,7 +90,7 @@ func (s *Server) publicError(ctx context.Context, c *call, err error) error {
 	case errors.As(err, &refused):
 		for _, row := range codeOf {
 			if errors.Is(refused, row.kind) {
-				if row.code == codes.Unavailable && !s.stopped.Load() {
+				if row.code == codes.Unavailable && refused.Reason != authority.ReasonShuttingDown && !s.stopped.Load() {
 					// What stops everybody is logged once, by watchHealth; this stopped one call.
 					s.logger.WarnContext(ctx, "a call failed", slog.String("method", c.method), slog.String("request", c.id),
 						slog.String("reason", string(refused.Reason)), slog.Any("cause", errors.Unwrap(refused)))

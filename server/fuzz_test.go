@@ -58,7 +58,13 @@ func newAttacked(t testing.TB) *attacked {
 func (a *attacked) send(t *testing.T, m protoreflect.MethodDescriptor, who int, wire []byte) {
 	t.Helper()
 	var nothing []byte
-	err := a.conns[who%len(a.conns)].Invoke(t.Context(), path(m), wire, &nothing, grpc.ForceCodecV2(raw{}))
+	send := func(conn *grpc.ClientConn) error {
+		if m.IsStreamingServer() {
+			return first(t.Context(), conn, m, wire, &nothing, grpc.ForceCodecV2(raw{}))
+		}
+		return conn.Invoke(t.Context(), path(m), wire, &nothing, grpc.ForceCodecV2(raw{}))
+	}
+	err := send(a.conns[who%len(a.conns)])
 	code := status.Code(err)
 	if slices.Contains([]codes.Code{codes.Internal, codes.Unknown, codes.Unimplemented, codes.DataLoss}, code) {
 		t.Errorf("%s answered %v to %x", m.FullName(), err, wire)

@@ -117,7 +117,12 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 		ctx, cancel := context.WithCancel(context.WithValue(ctx, callKey{}, c))
 		defer cancel()
 		defer context.AfterFunc(s.background, func() { time.AfterFunc(lastWord, cancel) })()
-		return next(srv, &guardedStream{stream, ctx, s})
+		err = next(srv, &guardedStream{stream, ctx, s, c})
+		if c.access != public && s.background.Err() != nil && errors.Is(err, context.Canceled) {
+			// The caller did not end it, and is to go on elsewhere or later.
+			return &authority.Error{Kind: authority.ErrUnavailable, Reason: authority.ReasonShuttingDown, Public: "the server is shutting down"}
+		}
+		return err
 	}
 }
 
@@ -125,15 +130,27 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 // only that the stream did.
 const lastWord = 50 * time.Millisecond
 
-// guardedStream checks what a stream receives.
+// guardedStream checks what a stream receives, and before it sends that the caller's certificate is still good.
 type guardedStream struct {
 	grpc.ServerStream
 	ctx context.Context
 	s   *Server
+	c   *call
 }
 
 // Context is the guarded one.
 func (g *guardedStream) Context() context.Context { return g.ctx }
+
+// SendMsg sends an answer, unless the certificate has expired meanwhile or is not trusted any more.
+func (g *guardedStream) SendMsg(m any) error {
+	if err := g.s.identify(g.ctx, g.c); err != nil {
+		return err
+	}
+	if err := g.ServerStream.SendMsg(m); err != nil {
+		return transportError{err}
+	}
+	return nil
+}
 
 // RecvMsg receives and checks a request.
 func (g *guardedStream) RecvMsg(m any) error {
@@ -154,6 +171,11 @@ func (s *Server) admit(ctx context.Context, c *call, listed bool) error {
 	if !listed {
 		return fmt.Errorf("method %s has no row in the method table", c.method)
 	}
+	return s.identify(ctx, c)
+}
+
+// identify finds out who is calling, now.
+func (s *Server) identify(ctx context.Context, c *call) error {
 	if c.access == public {
 		return nil
 	}

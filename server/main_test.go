@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/proto/signet/v1"
@@ -72,10 +73,34 @@ func path(m protoreflect.MethodDescriptor) string {
 	return "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
 }
 
-// call calls a method; the answer is of its own type.
+// call calls a method; the answer is of its own type, the first one of a stream.
 func call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor, request proto.Message, options ...grpc.CallOption) (proto.Message, error) {
 	answer := dynamicpb.NewMessage(m.Output())
+	if m.IsStreamingServer() {
+		return answer, first(ctx, conn, m, request, answer, options...)
+	}
 	return answer, conn.Invoke(ctx, path(m), request, answer, options...)
+}
+
+// first is the first answer of a stream, which is then ended.
+func first(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor, request, answer any, options ...grpc.CallOption) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, path(m), options...)
+	if err != nil {
+		return err
+	}
+	// An error of sending is io.EOF; what it is says RecvMsg.
+	if err := stream.SendMsg(request); err == nil {
+		_ = stream.CloseSend()
+	}
+	if err := stream.RecvMsg(answer); err != nil {
+		return err
+	}
+	// Only at the end of a stream are all options served.
+	for cancel(); stream.RecvMsg(&emptypb.Empty{}) == nil; {
+	}
+	return nil
 }
 
 // reason is the ErrorInfo reason of an error; empty when it has none.

@@ -44,7 +44,10 @@ var methods = map[string]rule{
 	"/signet.v1.PolicyService/ApplyPolicy":   {permitted, policy.PolicyApply},
 	"/signet.v1.PolicyService/ListRevisions": {permitted, policy.PolicyRead},
 
-	"/signet.v1.AuditService/ListEntries": {permitted, policy.AuditRead},
+	"/signet.v1.AuditService/ListEntries":  {permitted, policy.AuditRead},
+	"/signet.v1.AuditService/WatchEntries": {permitted, policy.AuditRead},
+	"/signet.v1.AuditService/TraceToken":   {permitted, policy.AuditRead},
+	"/signet.v1.AuditService/GetUsage":     {permitted, policy.AuditRead},
 	// What a caller remembers of the log it may have proved: it learns nothing of what others did.
 	"/signet.v1.AuditService/GetCheckpoint":    {access: authenticated},
 	"/signet.v1.AuditService/ProveInclusion":   {access: authenticated},

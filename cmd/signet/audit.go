@@ -21,7 +21,8 @@ import (
 )
 
 func (a *app) audit() *cobra.Command {
-	return cli.Group("audit", "Read the audit log, and prove that it is whole", a.auditList(), a.auditShow(), a.auditVerify(), a.auditCheckpoint())
+	return cli.Group("audit", "Read the audit log, and prove that it is whole",
+		a.auditList(), a.auditShow(), a.auditWatch(), a.auditTrace(), a.auditReport(), a.auditVerify(), a.auditCheckpoint())
 }
 
 // maxPage is the largest page that a server gives.
@@ -42,12 +43,7 @@ the tree.`,
   signet audit list --principal spiffe://signet.local/ci/1 --limit 0 -o json | jq -r .token.sha256`,
 		Args: cli.Args(),
 	}
-	cmd.Flags().StringVar(&f.Key, "key", "", "of this key")
-	cmd.Flags().StringVar(&f.Principal, "principal", "", "of this caller, a SPIFFE id")
-	cmd.Flags().StringVar(&f.Profile, "profile", "", "of this profile")
-	cmd.Flags().StringVar(&token, "token", "", "of the token with this SHA-256, in hexadecimal; never the token itself")
-	cmd.Flags().StringVar(&f.Action, "action", "", "with this action, such as token.mint")
-	cmd.Flags().StringVar(&f.Outcome, "outcome", "", "with this outcome: allowed, denied, failed, intent, done, withheld, recovered, summary")
+	filterFlags(cmd, &f, &token)
 	cmd.Flags().StringVar(&f.Log, "log", "", "of this log only, by origin or log id; all logs of the node when left out")
 	cmd.Flags().StringVar(&since, "since", "", "not older than this: 2h, 7d, 2026-01-31 or 2026-01-31T15:04:05Z")
 	cmd.Flags().StringVar(&until, "until", "", "older than this: as --since")
@@ -89,6 +85,16 @@ func (a *app) listEntries(entries []*signetv1.StoredEntry, format string) error 
 		}
 	}
 	return nil
+}
+
+// filterFlags are the flags by which entries are chosen, wherever they come from.
+func filterFlags(cmd *cobra.Command, f *signetv1.EntryFilter, token *string) {
+	cmd.Flags().StringVar(&f.Key, "key", "", "of this key")
+	cmd.Flags().StringVar(&f.Principal, "principal", "", "of this caller, a SPIFFE id")
+	cmd.Flags().StringVar(&f.Profile, "profile", "", "of this profile")
+	cmd.Flags().StringVar(token, "token", "", "of the token with this SHA-256, in hexadecimal; never the token itself")
+	cmd.Flags().StringVar(&f.Action, "action", "", "with this action, such as token.mint")
+	cmd.Flags().StringVar(&f.Outcome, "outcome", "", "with this outcome: allowed, denied, failed, intent, done, withheld, recovered, summary")
 }
 
 // newest are the newest entries, oldest first; all when limit is 0. What was found before an error comes with it.
@@ -147,12 +153,7 @@ func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.Add(-time.Duration(n) * 24 * time.Hour), nil
-		}
-	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+	if d, ok := cli.ParseSpan(s); ok {
 		return now.Add(-d), nil
 	}
 	return time.Time{}, cli.Malformedf("", "%s is a duration such as 2h or 7d, or a time such as 2026-01-31 or 2026-01-31T15:04:05Z", flag)
@@ -160,24 +161,36 @@ func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 
 func (a *app) printEntries(entries []*signetv1.StoredEntry) error {
 	several := slices.ContainsFunc(entries, func(e *signetv1.StoredEntry) bool { return e.GetOrigin() != entries[0].GetOrigin() })
-	rows := [][]string{{"INDEX", "TIME", "PRINCIPAL", "ACTION", "OUTCOME", "KEY", "PROFILE", "WHY"}}
+	rows := [][]string{entryHead}
 	for _, s := range entries {
-		index := strconv.FormatInt(s.GetIndex(), 10)
-		if several {
-			index = s.GetOrigin()[strings.LastIndexByte(s.GetOrigin(), '/')+1:] + "/" + index
-		}
-		e, err := auditlog.ParseEntry(s.GetLine())
-		if err != nil {
-			rows = append(rows, []string{index, "", "", "", "", "", "", "not an entry that this program knows"})
-			continue
-		}
-		who := ""
-		if e.Principal != nil {
-			who = e.Principal.ID
-		}
-		rows = append(rows, []string{index, e.Time.UTC().Format(time.RFC3339), who, e.Action, string(e.Outcome), e.Key, e.Profile, why(e)})
+		rows = append(rows, entryRow(s, several))
 	}
 	return cli.Table(a.Stdout, rows)
+}
+
+// entryHead is the head of entryRow's rows.
+var entryHead = []string{"INDEX", "TIME", "PRINCIPAL", "ACTION", "OUTCOME", "KEY", "PROFILE", "WHY"}
+
+// entryRow is an entry in columns; its index has the log's id before it where there are several logs.
+func entryRow(s *signetv1.StoredEntry, several bool) []string {
+	index := strconv.FormatInt(s.GetIndex(), 10)
+	if several {
+		index = entryName(s.GetOrigin(), s.GetIndex())
+	}
+	e, err := auditlog.ParseEntry(s.GetLine())
+	if err != nil {
+		return []string{index, "", "", "", "", "", "", "not an entry that this program knows"}
+	}
+	who := ""
+	if e.Principal != nil {
+		who = e.Principal.ID
+	}
+	return []string{index, e.Time.UTC().Format(time.RFC3339), who, e.Action, string(e.Outcome), e.Key, e.Profile, why(e)}
+}
+
+// entryName names an entry as entryPlace takes it: by its log's id and its index.
+func entryName(origin string, index int64) string {
+	return origin[strings.LastIndexByte(origin, '/')+1:] + "/" + strconv.FormatInt(index, 10)
 }
 
 // why is what a reader wants to know of an entry beyond its columns.

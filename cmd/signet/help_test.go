@@ -12,7 +12,7 @@ import (
 
 // commands are those of the plan, each with the flags that it must have beside --help and --config.
 var commands = map[string]string{
-	"signet mint":                  "output receipt scope ttl",
+	"signet mint":                  "fresh output receipt scope ttl",
 	"signet profile list":          "output",
 	"signet profile show":          "output",
 	"signet key recipient":         "out",
@@ -41,6 +41,9 @@ var commands = map[string]string{
 	"signet completion zsh":        "no-descriptions",
 	"signet completion fish":       "no-descriptions",
 	"signet completion powershell": "no-descriptions",
+	"signet audit watch":        "action from key outcome output principal profile since token",
+	"signet audit trace":        "file output",
+	"signet audit report":       "output since unused-for until",
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {

@@ -20,10 +20,11 @@ func (a *app) mint() *cobra.Command {
 	var o client.MintOptions
 	cmd := &cobra.Command{
 		Use:   "mint PROFILE",
-		Short: "Get a new token",
-		Long: `Get a new token for a profile of the policy. The token alone goes to standard output.
+		Short: "Get a token",
+		Long: `Get a token for a profile of the policy. The token alone goes to standard output.
 
-You may ask for less than the profile grants: a shorter life, fewer requests. The ttl is the token's whole lifetime; the first 30
+You are given the same token again until half of its life is gone, or a new one with --fresh; a profile with reuse: never gives a new
+one every time. You may ask for less than the profile grants: a shorter life, fewer requests. The ttl is the token's whole lifetime; the first 30
 seconds of it lie in the past, so that no clock of Apple's refuses the token.
 
 For jobs longer than a token there is signet exec. With -o env a shell takes the token into SIGNET_TOKEN; where the mint fails it
@@ -37,6 +38,7 @@ takes nothing, so that an old value should be unset before.`,
 	}
 	askedFor := lessFlags(cmd, &o)
 	cmd.Flags().BoolVar(&o.Receipt, "receipt", false, "get proof that the token is on record, and verify it with the pinned log key")
+	cmd.Flags().BoolVar(&o.Fresh, "fresh", false, "get a new token, also where you would be given one again")
 	format := cli.Format(cmd, "token", "header", "env", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if err := askedFor(); err != nil {
@@ -56,7 +58,7 @@ takes nothing, so that an old value should be unset before.`,
 // lessFlags gives a command the flags that ask for less than a profile grants. What it answers says, before the server is asked,
 // whether they can be meant.
 func lessFlags(cmd *cobra.Command, o *client.MintOptions) func() error {
-	cmd.Flags().DurationVar(&o.TTL, "ttl", 0, "lifetime in whole seconds, such as 5m; the profile's default when left out")
+	cli.SpanVar(cmd.Flags(), &o.TTL, "ttl", "lifetime in whole seconds, such as 5m; the profile's default when left out")
 	cmd.Flags().StringArrayVar(&o.Scope, "scope", nil, `limit the token to this request, "GET /v1/…"; may be repeated`)
 	return func() error {
 		if !cmd.Flags().Changed("ttl") {
@@ -90,6 +92,8 @@ type mintedJSON struct {
 	IssueTime  time.Time    `json:"issueTime"`
 	ExpireTime time.Time    `json:"expireTime"`
 	UseUntil   time.Time    `json:"useUntil"`
+	Refresh    time.Time    `json:"refreshTime"`
+	Reused     bool         `json:"reused"`
 	Scope      []string     `json:"scope"`
 	SHA256     string       `json:"sha256"`
 	Receipt    *receiptJSON `json:"receipt,omitempty"`
@@ -107,6 +111,7 @@ type receiptJSON struct {
 func minted(t *client.Token) mintedJSON {
 	return mintedJSON{
 		Token: t.Text(), KeyID: t.KeyID, IssueTime: t.Issued, ExpireTime: t.Expires, UseUntil: t.UseUntil,
+		Refresh: t.Refresh, Reused: t.Reused,
 		Scope: append([]string{}, t.Scope...), SHA256: t.SHA256,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -126,6 +127,36 @@ func Table(w io.Writer, rows [][]string) error {
 		return err
 	}
 	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// Rows prints rows as they come, in columns that grow with what comes. It is for one goroutine.
+type Rows struct {
+	w      io.Writer
+	widths []int
+}
+
+// NewRows prints the head.
+func NewRows(w io.Writer, head ...string) (*Rows, error) {
+	r := &Rows{w: w, widths: make([]int, len(head))}
+	return r, r.Print(head...)
+}
+
+// Print prints a row.
+func (r *Rows) Print(row ...string) error {
+	var out strings.Builder
+	for i, cell := range row {
+		cell = clean(cmp.Or(cell, "-"), false)
+		if i == len(row)-1 || i >= len(r.widths) {
+			out.WriteString(cell)
+			continue
+		}
+		n := utf8.RuneCountInString(cell)
+		r.widths[i] = max(r.widths[i], n)
+		out.WriteString(cell + strings.Repeat(" ", r.widths[i]-n+2))
+	}
+	out.WriteByte('\n')
+	_, err := io.WriteString(r.w, out.String())
 	return err
 }
 

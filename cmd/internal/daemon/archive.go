@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +41,7 @@ signet audit verify --dir DIR --dir LOG proves archive and log together, and --d
 		if err != nil {
 			return err
 		}
-		age, ok := parseAge(older)
+		age, ok := cli.ParseSpan(older)
 		if !ok {
 			return cli.Malformedf("", "--older-than is a duration such as 90d or 12h")
 		}
@@ -60,16 +58,6 @@ signet audit verify --dir DIR --dir LOG proves archive and log together, and --d
 		return nil
 	}
 	return cmd
-}
-
-// parseAge is a duration of Go's, or whole days: "90d".
-func parseAge(s string) (time.Duration, bool) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err == nil
-	}
-	d, err := time.ParseDuration(s)
-	return d, err == nil && d >= 0
 }
 
 // archivePlace refuses an archive that is not there, or that would be taken for a log.

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -694,11 +695,1453 @@ func (x *ProveConsistencyResponse) GetHashes() [][]byte {
 	return nil
 }
 
+// EntryPlace is a place in a log.
+type EntryPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The log: its origin or log id. The current one when empty.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// The index of the entry there, or of the one that comes next.
+	Index         int64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EntryPlace) Reset() {
+	*x = EntryPlace{}
+	mi := &file_signet_v1_audit_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EntryPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EntryPlace) ProtoMessage() {}
+
+func (x *EntryPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EntryPlace.ProtoReflect.Descriptor instead.
+func (*EntryPlace) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EntryPlace) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *EntryPlace) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// WatchEntriesRequest asks for entries from a place on.
+type WatchEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which. It takes neither log nor index, for those are in from, and no until, for a watch has no end.
+	Filter *EntryFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Where to begin, and after an interruption to go on. When absent, with the first entry that is not older than filter.since
+	// or, without that, with what comes after this call's own entry.
+	From          *EntryPlace `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEntriesRequest) Reset() {
+	*x = WatchEntriesRequest{}
+	mi := &file_signet_v1_audit_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEntriesRequest) ProtoMessage() {}
+
+func (x *WatchEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEntriesRequest.ProtoReflect.Descriptor instead.
+func (*WatchEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *WatchEntriesRequest) GetFilter() *EntryFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *WatchEntriesRequest) GetFrom() *EntryPlace {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+// WatchEntriesResponse is what was found up to a place.
+type WatchEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entries, in order; none in the first answer, and when nothing has matched for a while.
+	Entries []*StoredEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Where to go on: with this as from, a later watch delivers everything that this one has not. The log is its origin.
+	Next          *EntryPlace `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEntriesResponse) Reset() {
+	*x = WatchEntriesResponse{}
+	mi := &file_signet_v1_audit_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEntriesResponse) ProtoMessage() {}
+
+func (x *WatchEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEntriesResponse.ProtoReflect.Descriptor instead.
+func (*WatchEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *WatchEntriesResponse) GetEntries() []*StoredEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *WatchEntriesResponse) GetNext() *EntryPlace {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// TraceTokenRequest names a token by its hash. The token itself is never sent.
+type TraceTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the compact token.
+	Sha256        []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceTokenRequest) Reset() {
+	*x = TraceTokenRequest{}
+	mi := &file_signet_v1_audit_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceTokenRequest) ProtoMessage() {}
+
+func (x *TraceTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceTokenRequest.ProtoReflect.Descriptor instead.
+func (*TraceTokenRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TraceTokenRequest) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+// TraceTokenResponse is all that the logs know of a token. One that is in no log that could be asked has no deliveries.
+type TraceTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is; absent when it is in no log that could be asked.
+	Token *TracedToken `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// In whose hands it is, by kind and id; who only was to get it, and did not, is not among them.
+	Holders []*TokenHolder `protobuf:"bytes,2,rep,name=holders,proto3" json:"holders,omitempty"`
+	// When and to whom it was given, newest first; at most the newest 1000.
+	Deliveries []*TokenDelivery `protobuf:"bytes,3,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// How many deliveries there are, those that are left out among them.
+	TotalDeliveries int64 `protobuf:"varint,4,opt,name=total_deliveries,json=totalDeliveries,proto3" json:"total_deliveries,omitempty"`
+	// Which logs were asked, newest first.
+	Logs []*AskedLog `protobuf:"bytes,5,rep,name=logs,proto3" json:"logs,omitempty"`
+	// The server's clock.
+	Now           *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceTokenResponse) Reset() {
+	*x = TraceTokenResponse{}
+	mi := &file_signet_v1_audit_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceTokenResponse) ProtoMessage() {}
+
+func (x *TraceTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceTokenResponse.ProtoReflect.Descriptor instead.
+func (*TraceTokenResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TraceTokenResponse) GetToken() *TracedToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *TraceTokenResponse) GetHolders() []*TokenHolder {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
+}
+
+func (x *TraceTokenResponse) GetDeliveries() []*TokenDelivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *TraceTokenResponse) GetTotalDeliveries() int64 {
+	if x != nil {
+		return x.TotalDeliveries
+	}
+	return 0
+}
+
+func (x *TraceTokenResponse) GetLogs() []*AskedLog {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+func (x *TraceTokenResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+// TracedToken is what the log says of a token, without the token.
+type TracedToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The family, such as app-store-connect.
+	Family string `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
+	// The requests to which it is limited; empty for whatever the key's role allows.
+	Scope []string `protobuf:"bytes,2,rep,name=scope,proto3" json:"scope,omitempty"`
+	// Its iat.
+	IssueTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=issue_time,json=issueTime,proto3" json:"issue_time,omitempty"`
+	// Its exp: Apple takes it until then.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Our name of the key that signed it.
+	Key string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	// The number of the key version.
+	Version int32 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	// Apple's id of the key.
+	KeyId string `protobuf:"bytes,7,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// SHA-256 of the version's public key, "sha256:<hex>".
+	Fingerprint string `protobuf:"bytes,8,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// How the version stands now, as in KeyVersion.state; empty when the vault does not have it any more.
+	VersionState string `protobuf:"bytes,9,opt,name=version_state,json=versionState,proto3" json:"version_state,omitempty"`
+	// What remains to be done at Apple, in words, when the token must not be used any more.
+	RemainingStep string `protobuf:"bytes,10,opt,name=remaining_step,json=remainingStep,proto3" json:"remaining_step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TracedToken) Reset() {
+	*x = TracedToken{}
+	mi := &file_signet_v1_audit_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TracedToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TracedToken) ProtoMessage() {}
+
+func (x *TracedToken) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TracedToken.ProtoReflect.Descriptor instead.
+func (*TracedToken) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *TracedToken) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *TracedToken) GetScope() []string {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *TracedToken) GetIssueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IssueTime
+	}
+	return nil
+}
+
+func (x *TracedToken) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *TracedToken) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *TracedToken) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *TracedToken) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *TracedToken) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *TracedToken) GetVersionState() string {
+	if x != nil {
+		return x.VersionState
+	}
+	return ""
+}
+
+func (x *TracedToken) GetRemainingStep() string {
+	if x != nil {
+		return x.RemainingStep
+	}
+	return ""
+}
+
+// TokenHolder is a principal who was given a token.
+type TokenHolder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it was authenticated.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Its id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// How often it was given it.
+	Deliveries int64 `protobuf:"varint,3,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// When first.
+	FirstTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	// When last.
+	LastTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenHolder) Reset() {
+	*x = TokenHolder{}
+	mi := &file_signet_v1_audit_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenHolder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenHolder) ProtoMessage() {}
+
+func (x *TokenHolder) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenHolder.ProtoReflect.Descriptor instead.
+func (*TokenHolder) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *TokenHolder) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *TokenHolder) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TokenHolder) GetDeliveries() int64 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *TokenHolder) GetFirstTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTime
+	}
+	return nil
+}
+
+func (x *TokenHolder) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+// TokenDelivery is an entry that tells of a token that was given to somebody.
+type TokenDelivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The log in which it is, and its index there: with these it can be listed and proved.
+	Origin string `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	// See origin.
+	Index int64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// The node that gave it.
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// When.
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// The id of the request.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whether it was withheld: recorded, then not released.
+	Withheld bool `protobuf:"varint,6,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	// Whether the principal had been given it before.
+	Reused bool `protobuf:"varint,7,opt,name=reused,proto3" json:"reused,omitempty"`
+	// To whom: how it was authenticated.
+	PrincipalKind string `protobuf:"bytes,8,opt,name=principal_kind,json=principalKind,proto3" json:"principal_kind,omitempty"`
+	// To whom: its id.
+	Principal string `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The caller's certificate, "sha256:<hex>".
+	Certificate string `protobuf:"bytes,10,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The address from which the call came.
+	Peer string `protobuf:"bytes,11,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The profile that was asked for.
+	Profile string `protobuf:"bytes,12,opt,name=profile,proto3" json:"profile,omitempty"`
+	// The grant that allowed it.
+	Grant string `protobuf:"bytes,13,opt,name=grant,proto3" json:"grant,omitempty"`
+	// Digest of the policy that decided, "sha256:<hex>".
+	Policy        string `protobuf:"bytes,14,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenDelivery) Reset() {
+	*x = TokenDelivery{}
+	mi := &file_signet_v1_audit_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenDelivery) ProtoMessage() {}
+
+func (x *TokenDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenDelivery.ProtoReflect.Descriptor instead.
+func (*TokenDelivery) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TokenDelivery) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *TokenDelivery) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *TokenDelivery) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetWithheld() bool {
+	if x != nil {
+		return x.Withheld
+	}
+	return false
+}
+
+func (x *TokenDelivery) GetReused() bool {
+	if x != nil {
+		return x.Reused
+	}
+	return false
+}
+
+func (x *TokenDelivery) GetPrincipalKind() string {
+	if x != nil {
+		return x.PrincipalKind
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+func (x *TokenDelivery) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+// AskedLog is a log that was asked, and how far it could answer.
+type AskedLog struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its origin.
+	Origin string `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Its entries.
+	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// The time of the oldest entry that is here; absent when there is none.
+	BeginTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=begin_time,json=beginTime,proto3" json:"begin_time,omitempty"`
+	// What of it could not be asked, in words; empty when all of it was.
+	Unreachable   string `protobuf:"bytes,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskedLog) Reset() {
+	*x = AskedLog{}
+	mi := &file_signet_v1_audit_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskedLog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskedLog) ProtoMessage() {}
+
+func (x *AskedLog) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskedLog.ProtoReflect.Descriptor instead.
+func (*AskedLog) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AskedLog) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *AskedLog) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *AskedLog) GetBeginTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeginTime
+	}
+	return nil
+}
+
+func (x *AskedLog) GetUnreachable() string {
+	if x != nil {
+		return x.Unreachable
+	}
+	return ""
+}
+
+// GetUsageRequest asks for a report over a period.
+type GetUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From when on; from the beginning when absent.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// Until before when; until now when absent.
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// A key is unused when it is older than so long before the end of the period, and no token of it was given since then. When absent,
+	// when no token of it was given in the whole period.
+	UnusedFor     *durationpb.Duration `protobuf:"bytes,3,opt,name=unused_for,json=unusedFor,proto3" json:"unused_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUsageRequest) Reset() {
+	*x = GetUsageRequest{}
+	mi := &file_signet_v1_audit_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUsageRequest) ProtoMessage() {}
+
+func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
+func (*GetUsageRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetUsageRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *GetUsageRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *GetUsageRequest) GetUnusedFor() *durationpb.Duration {
+	if x != nil {
+		return x.UnusedFor
+	}
+	return nil
+}
+
+// GetUsageResponse says who used what. It counts the entries of the period in all logs of this node: every number in it can be
+// counted again in what ListEntries answers.
+type GetUsageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The period: since as asked for or, without that, when the logs begin.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// See since.
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// Keys of the vault, and others of which tokens were given, by name.
+	Keys []*KeyUsage `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Profiles of the policy, and others of which tokens were given, by name.
+	Profiles []*ProfileUsage `protobuf:"bytes,4,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	// Principals of the log, by id; at most the 5000 that came last.
+	Principals []*PrincipalUsage `protobuf:"bytes,5,rep,name=principals,proto3" json:"principals,omitempty"`
+	// How many principals are left out.
+	PrincipalsLeftOut int64 `protobuf:"varint,6,opt,name=principals_left_out,json=principalsLeftOut,proto3" json:"principals_left_out,omitempty"`
+	// The grants of the policy that is in force now, in its order. What an earlier policy gave under the same id counts, too.
+	Grants []*GrantUsage `protobuf:"bytes,7,rep,name=grants,proto3" json:"grants,omitempty"`
+	// What was asked, newest first, and how far it reaches back.
+	Logs []*AskedLog `protobuf:"bytes,8,rep,name=logs,proto3" json:"logs,omitempty"`
+	// The server's clock.
+	Now           *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUsageResponse) Reset() {
+	*x = GetUsageResponse{}
+	mi := &file_signet_v1_audit_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUsageResponse) ProtoMessage() {}
+
+func (x *GetUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUsageResponse.ProtoReflect.Descriptor instead.
+func (*GetUsageResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetUsageResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetKeys() []*KeyUsage {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetProfiles() []*ProfileUsage {
+	if x != nil {
+		return x.Profiles
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetPrincipals() []*PrincipalUsage {
+	if x != nil {
+		return x.Principals
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetPrincipalsLeftOut() int64 {
+	if x != nil {
+		return x.PrincipalsLeftOut
+	}
+	return 0
+}
+
+func (x *GetUsageResponse) GetGrants() []*GrantUsage {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetLogs() []*AskedLog {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+// TokenCounts says how many tokens were given.
+type TokenCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tokens given, the same one again counted again, and those that were then withheld counted too.
+	Given int64 `protobuf:"varint,1,opt,name=given,proto3" json:"given,omitempty"`
+	// Of those, withheld.
+	Withheld int64 `protobuf:"varint,2,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	// Mints denied, or failed, that have an entry of their own.
+	Refused int64 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	// When the first one was given; absent when none was.
+	FirstTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	// When the last one was given.
+	LastTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenCounts) Reset() {
+	*x = TokenCounts{}
+	mi := &file_signet_v1_audit_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenCounts) ProtoMessage() {}
+
+func (x *TokenCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenCounts.ProtoReflect.Descriptor instead.
+func (*TokenCounts) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *TokenCounts) GetGiven() int64 {
+	if x != nil {
+		return x.Given
+	}
+	return 0
+}
+
+func (x *TokenCounts) GetWithheld() int64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return 0
+}
+
+func (x *TokenCounts) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *TokenCounts) GetFirstTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTime
+	}
+	return nil
+}
+
+func (x *TokenCounts) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+// KeyUsage is what became of a key in the period.
+type KeyUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How it stands now: usable, disabled, revoked, no-active, damaged; empty when the vault has no such key any more.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// How many versions it has.
+	Versions int32 `protobuf:"varint,3,opt,name=versions,proto3" json:"versions,omitempty"`
+	// The number of its active version; 0 without one.
+	ActiveVersion int32 `protobuf:"varint,4,opt,name=active_version,json=activeVersion,proto3" json:"active_version,omitempty"`
+	// Apple's id of the active version.
+	KeyId string `protobuf:"bytes,5,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// When the key was first imported.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When the active version was activated: the last rotation.
+	ActivateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=activate_time,json=activateTime,proto3" json:"activate_time,omitempty"`
+	// Whole days since then, until now; absent without an active version.
+	DaysSinceRotation *int32 `protobuf:"varint,8,opt,name=days_since_rotation,json=daysSinceRotation,proto3,oneof" json:"days_since_rotation,omitempty"`
+	// Its tokens. Refused are only mints whose caller had a grant for them: a denial names no key.
+	Tokens *TokenCounts `protobuf:"bytes,9,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// Whether it is unused, as the request defines that. Only a key that the vault has can be.
+	Unused        bool `protobuf:"varint,10,opt,name=unused,proto3" json:"unused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyUsage) Reset() {
+	*x = KeyUsage{}
+	mi := &file_signet_v1_audit_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyUsage) ProtoMessage() {}
+
+func (x *KeyUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyUsage.ProtoReflect.Descriptor instead.
+func (*KeyUsage) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *KeyUsage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *KeyUsage) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *KeyUsage) GetVersions() int32 {
+	if x != nil {
+		return x.Versions
+	}
+	return 0
+}
+
+func (x *KeyUsage) GetActiveVersion() int32 {
+	if x != nil {
+		return x.ActiveVersion
+	}
+	return 0
+}
+
+func (x *KeyUsage) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *KeyUsage) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *KeyUsage) GetActivateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ActivateTime
+	}
+	return nil
+}
+
+func (x *KeyUsage) GetDaysSinceRotation() int32 {
+	if x != nil && x.DaysSinceRotation != nil {
+		return *x.DaysSinceRotation
+	}
+	return 0
+}
+
+func (x *KeyUsage) GetTokens() *TokenCounts {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *KeyUsage) GetUnused() bool {
+	if x != nil {
+		return x.Unused
+	}
+	return false
+}
+
+// ProfileUsage is what became of a profile in the period.
+type ProfileUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, as in the policy or, when it is not in the policy any more, as in the log.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The key, as the policy has it now; empty when it has no such profile.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Its tokens.
+	Tokens        *TokenCounts `protobuf:"bytes,3,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProfileUsage) Reset() {
+	*x = ProfileUsage{}
+	mi := &file_signet_v1_audit_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProfileUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProfileUsage) ProtoMessage() {}
+
+func (x *ProfileUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProfileUsage.ProtoReflect.Descriptor instead.
+func (*ProfileUsage) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ProfileUsage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProfileUsage) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ProfileUsage) GetTokens() *TokenCounts {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+// PrincipalUsage is what a principal did in the period.
+type PrincipalUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When it first called; not of calls that were only counted.
+	FirstTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	// When it last called.
+	LastTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// Tokens by profile, by its name.
+	Profiles []*ProfileCount `protobuf:"bytes,4,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	// What it did beside minting: entries that are allowed or done.
+	OtherActions int64 `protobuf:"varint,5,opt,name=other_actions,json=otherActions,proto3" json:"other_actions,omitempty"`
+	// Whatever it was refused, counted ones among them.
+	Refused       int64 `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrincipalUsage) Reset() {
+	*x = PrincipalUsage{}
+	mi := &file_signet_v1_audit_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrincipalUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrincipalUsage) ProtoMessage() {}
+
+func (x *PrincipalUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrincipalUsage.ProtoReflect.Descriptor instead.
+func (*PrincipalUsage) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PrincipalUsage) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PrincipalUsage) GetFirstTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTime
+	}
+	return nil
+}
+
+func (x *PrincipalUsage) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+func (x *PrincipalUsage) GetProfiles() []*ProfileCount {
+	if x != nil {
+		return x.Profiles
+	}
+	return nil
+}
+
+func (x *PrincipalUsage) GetOtherActions() int64 {
+	if x != nil {
+		return x.OtherActions
+	}
+	return 0
+}
+
+func (x *PrincipalUsage) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+// ProfileCount is how many tokens of a profile were given.
+type ProfileCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The profile.
+	Profile string `protobuf:"bytes,1,opt,name=profile,proto3" json:"profile,omitempty"`
+	// See TokenCounts.given.
+	Given int64 `protobuf:"varint,2,opt,name=given,proto3" json:"given,omitempty"`
+	// See TokenCounts.withheld.
+	Withheld      int64 `protobuf:"varint,3,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProfileCount) Reset() {
+	*x = ProfileCount{}
+	mi := &file_signet_v1_audit_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProfileCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProfileCount) ProtoMessage() {}
+
+func (x *ProfileCount) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProfileCount.ProtoReflect.Descriptor instead.
+func (*ProfileCount) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ProfileCount) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *ProfileCount) GetGiven() int64 {
+	if x != nil {
+		return x.Given
+	}
+	return 0
+}
+
+func (x *ProfileCount) GetWithheld() int64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return 0
+}
+
+// GrantUsage is what a grant was good for in the period.
+type GrantUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whether it denies.
+	Deny bool `protobuf:"varint,2,opt,name=deny,proto3" json:"deny,omitempty"`
+	// How many entries name it, but for those that only say how a change, or a token, ended; 0 when it was never used.
+	Decisions int64 `protobuf:"varint,3,opt,name=decisions,proto3" json:"decisions,omitempty"`
+	// When it last decided one.
+	LastTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// Profiles that it lets mint and that nobody minted by it.
+	UnusedProfiles []string `protobuf:"bytes,5,rep,name=unused_profiles,json=unusedProfiles,proto3" json:"unused_profiles,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *GrantUsage) Reset() {
+	*x = GrantUsage{}
+	mi := &file_signet_v1_audit_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantUsage) ProtoMessage() {}
+
+func (x *GrantUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_audit_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantUsage.ProtoReflect.Descriptor instead.
+func (*GrantUsage) Descriptor() ([]byte, []int) {
+	return file_signet_v1_audit_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GrantUsage) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *GrantUsage) GetDeny() bool {
+	if x != nil {
+		return x.Deny
+	}
+	return false
+}
+
+func (x *GrantUsage) GetDecisions() int64 {
+	if x != nil {
+		return x.Decisions
+	}
+	return 0
+}
+
+func (x *GrantUsage) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+func (x *GrantUsage) GetUnusedProfiles() []string {
+	if x != nil {
+		return x.UnusedProfiles
+	}
+	return nil
+}
+
 var File_signet_v1_audit_proto protoreflect.FileDescriptor
 
 const file_signet_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x15signet/v1/audit.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x03\n" +
+	"\x15signet/v1/audit.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x03\n" +
 	"\vEntryFilter\x12\x1a\n" +
 	"\x03key\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x03key\x12&\n" +
 	"\tprincipal\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tprincipal\x12\x1f\n" +
@@ -747,16 +2190,148 @@ const file_signet_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\fR\n" +
 	"checkpoint\x12\x16\n" +
-	"\x06hashes\x18\x02 \x03(\fR\x06hashes*G\n" +
+	"\x06hashes\x18\x02 \x03(\fR\x06hashes\"G\n" +
+	"\n" +
+	"EntryPlace\x12\x1a\n" +
+	"\x03log\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x03log\x12\x1d\n" +
+	"\x05index\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05index\"p\n" +
+	"\x13WatchEntriesRequest\x12.\n" +
+	"\x06filter\x18\x01 \x01(\v2\x16.signet.v1.EntryFilterR\x06filter\x12)\n" +
+	"\x04from\x18\x02 \x01(\v2\x15.signet.v1.EntryPlaceR\x04from\"s\n" +
+	"\x14WatchEntriesResponse\x120\n" +
+	"\aentries\x18\x01 \x03(\v2\x16.signet.v1.StoredEntryR\aentries\x12)\n" +
+	"\x04next\x18\x02 \x01(\v2\x15.signet.v1.EntryPlaceR\x04next\"4\n" +
+	"\x11TraceTokenRequest\x12\x1f\n" +
+	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\"\xb0\x02\n" +
+	"\x12TraceTokenResponse\x12,\n" +
+	"\x05token\x18\x01 \x01(\v2\x16.signet.v1.TracedTokenR\x05token\x120\n" +
+	"\aholders\x18\x02 \x03(\v2\x16.signet.v1.TokenHolderR\aholders\x128\n" +
+	"\n" +
+	"deliveries\x18\x03 \x03(\v2\x18.signet.v1.TokenDeliveryR\n" +
+	"deliveries\x12)\n" +
+	"\x10total_deliveries\x18\x04 \x01(\x03R\x0ftotalDeliveries\x12'\n" +
+	"\x04logs\x18\x05 \x03(\v2\x13.signet.v1.AskedLogR\x04logs\x12,\n" +
+	"\x03now\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"\xe4\x02\n" +
+	"\vTracedToken\x12\x16\n" +
+	"\x06family\x18\x01 \x01(\tR\x06family\x12\x14\n" +
+	"\x05scope\x18\x02 \x03(\tR\x05scope\x129\n" +
+	"\n" +
+	"issue_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tissueTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\x05R\aversion\x12\x15\n" +
+	"\x06key_id\x18\a \x01(\tR\x05keyId\x12 \n" +
+	"\vfingerprint\x18\b \x01(\tR\vfingerprint\x12#\n" +
+	"\rversion_state\x18\t \x01(\tR\fversionState\x12%\n" +
+	"\x0eremaining_step\x18\n" +
+	" \x01(\tR\rremainingStep\"\xc5\x01\n" +
+	"\vTokenHolder\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x03 \x01(\x03R\n" +
+	"deliveries\x129\n" +
+	"\n" +
+	"first_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x127\n" +
+	"\tlast_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\"\x97\x03\n" +
+	"\rTokenDelivery\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x1a\n" +
+	"\bwithheld\x18\x06 \x01(\bR\bwithheld\x12\x16\n" +
+	"\x06reused\x18\a \x01(\bR\x06reused\x12%\n" +
+	"\x0eprincipal_kind\x18\b \x01(\tR\rprincipalKind\x12\x1c\n" +
+	"\tprincipal\x18\t \x01(\tR\tprincipal\x12 \n" +
+	"\vcertificate\x18\n" +
+	" \x01(\tR\vcertificate\x12\x12\n" +
+	"\x04peer\x18\v \x01(\tR\x04peer\x12\x18\n" +
+	"\aprofile\x18\f \x01(\tR\aprofile\x12\x14\n" +
+	"\x05grant\x18\r \x01(\tR\x05grant\x12\x16\n" +
+	"\x06policy\x18\x0e \x01(\tR\x06policy\"\x93\x01\n" +
+	"\bAskedLog\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x129\n" +
+	"\n" +
+	"begin_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tbeginTime\x12 \n" +
+	"\vunreachable\x18\x04 \x01(\tR\vunreachable\"\xb9\x01\n" +
+	"\x0fGetUsageRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12B\n" +
+	"\n" +
+	"unused_for\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\tunusedFor\"\xc5\x03\n" +
+	"\x10GetUsageResponse\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12'\n" +
+	"\x04keys\x18\x03 \x03(\v2\x13.signet.v1.KeyUsageR\x04keys\x123\n" +
+	"\bprofiles\x18\x04 \x03(\v2\x17.signet.v1.ProfileUsageR\bprofiles\x129\n" +
+	"\n" +
+	"principals\x18\x05 \x03(\v2\x19.signet.v1.PrincipalUsageR\n" +
+	"principals\x12.\n" +
+	"\x13principals_left_out\x18\x06 \x01(\x03R\x11principalsLeftOut\x12-\n" +
+	"\x06grants\x18\a \x03(\v2\x15.signet.v1.GrantUsageR\x06grants\x12'\n" +
+	"\x04logs\x18\b \x03(\v2\x13.signet.v1.AskedLogR\x04logs\x12,\n" +
+	"\x03now\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"\xcd\x01\n" +
+	"\vTokenCounts\x12\x14\n" +
+	"\x05given\x18\x01 \x01(\x03R\x05given\x12\x1a\n" +
+	"\bwithheld\x18\x02 \x01(\x03R\bwithheld\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\x03R\arefused\x129\n" +
+	"\n" +
+	"first_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x127\n" +
+	"\tlast_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\"\xa1\x03\n" +
+	"\bKeyUsage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1a\n" +
+	"\bversions\x18\x03 \x01(\x05R\bversions\x12%\n" +
+	"\x0eactive_version\x18\x04 \x01(\x05R\ractiveVersion\x12\x15\n" +
+	"\x06key_id\x18\x05 \x01(\tR\x05keyId\x12;\n" +
+	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12?\n" +
+	"\ractivate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\factivateTime\x123\n" +
+	"\x13days_since_rotation\x18\b \x01(\x05H\x00R\x11daysSinceRotation\x88\x01\x01\x12.\n" +
+	"\x06tokens\x18\t \x01(\v2\x16.signet.v1.TokenCountsR\x06tokens\x12\x16\n" +
+	"\x06unused\x18\n" +
+	" \x01(\bR\x06unusedB\x16\n" +
+	"\x14_days_since_rotation\"d\n" +
+	"\fProfileUsage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12.\n" +
+	"\x06tokens\x18\x03 \x01(\v2\x16.signet.v1.TokenCountsR\x06tokens\"\x88\x02\n" +
+	"\x0ePrincipalUsage\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
+	"\n" +
+	"first_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x127\n" +
+	"\tlast_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x123\n" +
+	"\bprofiles\x18\x04 \x03(\v2\x17.signet.v1.ProfileCountR\bprofiles\x12#\n" +
+	"\rother_actions\x18\x05 \x01(\x03R\fotherActions\x12\x18\n" +
+	"\arefused\x18\x06 \x01(\x03R\arefused\"Z\n" +
+	"\fProfileCount\x12\x18\n" +
+	"\aprofile\x18\x01 \x01(\tR\aprofile\x12\x14\n" +
+	"\x05given\x18\x02 \x01(\x03R\x05given\x12\x1a\n" +
+	"\bwithheld\x18\x03 \x01(\x03R\bwithheld\"\xb0\x01\n" +
+	"\n" +
+	"GrantUsage\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04deny\x18\x02 \x01(\bR\x04deny\x12\x1c\n" +
+	"\tdecisions\x18\x03 \x01(\x03R\tdecisions\x127\n" +
+	"\tlast_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12'\n" +
+	"\x0funused_profiles\x18\x05 \x03(\tR\x0eunusedProfiles*G\n" +
 	"\n" +
 	"EntryOrder\x12\x1b\n" +
 	"\x17ENTRY_ORDER_UNSPECIFIED\x10\x00\x12\x1c\n" +
-	"\x18ENTRY_ORDER_OLDEST_FIRST\x10\x012\xd9\x02\n" +
+	"\x18ENTRY_ORDER_OLDEST_FIRST\x10\x012\xbc\x04\n" +
 	"\fAuditService\x12L\n" +
 	"\vListEntries\x12\x1d.signet.v1.ListEntriesRequest\x1a\x1e.signet.v1.ListEntriesResponse\x12G\n" +
 	"\rGetCheckpoint\x12\x1f.signet.v1.GetCheckpointRequest\x1a\x15.signet.v1.Checkpoint\x12U\n" +
 	"\x0eProveInclusion\x12 .signet.v1.ProveInclusionRequest\x1a!.signet.v1.ProveInclusionResponse\x12[\n" +
-	"\x10ProveConsistency\x12\".signet.v1.ProveConsistencyRequest\x1a#.signet.v1.ProveConsistencyResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
+	"\x10ProveConsistency\x12\".signet.v1.ProveConsistencyRequest\x1a#.signet.v1.ProveConsistencyResponse\x12Q\n" +
+	"\fWatchEntries\x12\x1e.signet.v1.WatchEntriesRequest\x1a\x1f.signet.v1.WatchEntriesResponse0\x01\x12I\n" +
+	"\n" +
+	"TraceToken\x12\x1c.signet.v1.TraceTokenRequest\x1a\x1d.signet.v1.TraceTokenResponse\x12C\n" +
+	"\bGetUsage\x12\x1a.signet.v1.GetUsageRequest\x1a\x1b.signet.v1.GetUsageResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
 
 var (
 	file_signet_v1_audit_proto_rawDescOnce sync.Once
@@ -771,7 +2346,7 @@ func file_signet_v1_audit_proto_rawDescGZIP() []byte {
 }
 
 var file_signet_v1_audit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_signet_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_signet_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_signet_v1_audit_proto_goTypes = []any{
 	(EntryOrder)(0),                  // 0: signet.v1.EntryOrder
 	(*EntryFilter)(nil),              // 1: signet.v1.EntryFilter
@@ -784,27 +2359,87 @@ var file_signet_v1_audit_proto_goTypes = []any{
 	(*ProveInclusionResponse)(nil),   // 8: signet.v1.ProveInclusionResponse
 	(*ProveConsistencyRequest)(nil),  // 9: signet.v1.ProveConsistencyRequest
 	(*ProveConsistencyResponse)(nil), // 10: signet.v1.ProveConsistencyResponse
-	(*timestamppb.Timestamp)(nil),    // 11: google.protobuf.Timestamp
+	(*EntryPlace)(nil),               // 11: signet.v1.EntryPlace
+	(*WatchEntriesRequest)(nil),      // 12: signet.v1.WatchEntriesRequest
+	(*WatchEntriesResponse)(nil),     // 13: signet.v1.WatchEntriesResponse
+	(*TraceTokenRequest)(nil),        // 14: signet.v1.TraceTokenRequest
+	(*TraceTokenResponse)(nil),       // 15: signet.v1.TraceTokenResponse
+	(*TracedToken)(nil),              // 16: signet.v1.TracedToken
+	(*TokenHolder)(nil),              // 17: signet.v1.TokenHolder
+	(*TokenDelivery)(nil),            // 18: signet.v1.TokenDelivery
+	(*AskedLog)(nil),                 // 19: signet.v1.AskedLog
+	(*GetUsageRequest)(nil),          // 20: signet.v1.GetUsageRequest
+	(*GetUsageResponse)(nil),         // 21: signet.v1.GetUsageResponse
+	(*TokenCounts)(nil),              // 22: signet.v1.TokenCounts
+	(*KeyUsage)(nil),                 // 23: signet.v1.KeyUsage
+	(*ProfileUsage)(nil),             // 24: signet.v1.ProfileUsage
+	(*PrincipalUsage)(nil),           // 25: signet.v1.PrincipalUsage
+	(*ProfileCount)(nil),             // 26: signet.v1.ProfileCount
+	(*GrantUsage)(nil),               // 27: signet.v1.GrantUsage
+	(*timestamppb.Timestamp)(nil),    // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 29: google.protobuf.Duration
 }
 var file_signet_v1_audit_proto_depIdxs = []int32{
-	11, // 0: signet.v1.EntryFilter.since:type_name -> google.protobuf.Timestamp
-	11, // 1: signet.v1.EntryFilter.until:type_name -> google.protobuf.Timestamp
+	28, // 0: signet.v1.EntryFilter.since:type_name -> google.protobuf.Timestamp
+	28, // 1: signet.v1.EntryFilter.until:type_name -> google.protobuf.Timestamp
 	1,  // 2: signet.v1.ListEntriesRequest.filter:type_name -> signet.v1.EntryFilter
 	0,  // 3: signet.v1.ListEntriesRequest.order:type_name -> signet.v1.EntryOrder
 	4,  // 4: signet.v1.ListEntriesResponse.entries:type_name -> signet.v1.StoredEntry
-	2,  // 5: signet.v1.AuditService.ListEntries:input_type -> signet.v1.ListEntriesRequest
-	5,  // 6: signet.v1.AuditService.GetCheckpoint:input_type -> signet.v1.GetCheckpointRequest
-	7,  // 7: signet.v1.AuditService.ProveInclusion:input_type -> signet.v1.ProveInclusionRequest
-	9,  // 8: signet.v1.AuditService.ProveConsistency:input_type -> signet.v1.ProveConsistencyRequest
-	3,  // 9: signet.v1.AuditService.ListEntries:output_type -> signet.v1.ListEntriesResponse
-	6,  // 10: signet.v1.AuditService.GetCheckpoint:output_type -> signet.v1.Checkpoint
-	8,  // 11: signet.v1.AuditService.ProveInclusion:output_type -> signet.v1.ProveInclusionResponse
-	10, // 12: signet.v1.AuditService.ProveConsistency:output_type -> signet.v1.ProveConsistencyResponse
-	9,  // [9:13] is the sub-list for method output_type
-	5,  // [5:9] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	1,  // 5: signet.v1.WatchEntriesRequest.filter:type_name -> signet.v1.EntryFilter
+	11, // 6: signet.v1.WatchEntriesRequest.from:type_name -> signet.v1.EntryPlace
+	4,  // 7: signet.v1.WatchEntriesResponse.entries:type_name -> signet.v1.StoredEntry
+	11, // 8: signet.v1.WatchEntriesResponse.next:type_name -> signet.v1.EntryPlace
+	16, // 9: signet.v1.TraceTokenResponse.token:type_name -> signet.v1.TracedToken
+	17, // 10: signet.v1.TraceTokenResponse.holders:type_name -> signet.v1.TokenHolder
+	18, // 11: signet.v1.TraceTokenResponse.deliveries:type_name -> signet.v1.TokenDelivery
+	19, // 12: signet.v1.TraceTokenResponse.logs:type_name -> signet.v1.AskedLog
+	28, // 13: signet.v1.TraceTokenResponse.now:type_name -> google.protobuf.Timestamp
+	28, // 14: signet.v1.TracedToken.issue_time:type_name -> google.protobuf.Timestamp
+	28, // 15: signet.v1.TracedToken.expire_time:type_name -> google.protobuf.Timestamp
+	28, // 16: signet.v1.TokenHolder.first_time:type_name -> google.protobuf.Timestamp
+	28, // 17: signet.v1.TokenHolder.last_time:type_name -> google.protobuf.Timestamp
+	28, // 18: signet.v1.TokenDelivery.time:type_name -> google.protobuf.Timestamp
+	28, // 19: signet.v1.AskedLog.begin_time:type_name -> google.protobuf.Timestamp
+	28, // 20: signet.v1.GetUsageRequest.since:type_name -> google.protobuf.Timestamp
+	28, // 21: signet.v1.GetUsageRequest.until:type_name -> google.protobuf.Timestamp
+	29, // 22: signet.v1.GetUsageRequest.unused_for:type_name -> google.protobuf.Duration
+	28, // 23: signet.v1.GetUsageResponse.since:type_name -> google.protobuf.Timestamp
+	28, // 24: signet.v1.GetUsageResponse.until:type_name -> google.protobuf.Timestamp
+	23, // 25: signet.v1.GetUsageResponse.keys:type_name -> signet.v1.KeyUsage
+	24, // 26: signet.v1.GetUsageResponse.profiles:type_name -> signet.v1.ProfileUsage
+	25, // 27: signet.v1.GetUsageResponse.principals:type_name -> signet.v1.PrincipalUsage
+	27, // 28: signet.v1.GetUsageResponse.grants:type_name -> signet.v1.GrantUsage
+	19, // 29: signet.v1.GetUsageResponse.logs:type_name -> signet.v1.AskedLog
+	28, // 30: signet.v1.GetUsageResponse.now:type_name -> google.protobuf.Timestamp
+	28, // 31: signet.v1.TokenCounts.first_time:type_name -> google.protobuf.Timestamp
+	28, // 32: signet.v1.TokenCounts.last_time:type_name -> google.protobuf.Timestamp
+	28, // 33: signet.v1.KeyUsage.create_time:type_name -> google.protobuf.Timestamp
+	28, // 34: signet.v1.KeyUsage.activate_time:type_name -> google.protobuf.Timestamp
+	22, // 35: signet.v1.KeyUsage.tokens:type_name -> signet.v1.TokenCounts
+	22, // 36: signet.v1.ProfileUsage.tokens:type_name -> signet.v1.TokenCounts
+	28, // 37: signet.v1.PrincipalUsage.first_time:type_name -> google.protobuf.Timestamp
+	28, // 38: signet.v1.PrincipalUsage.last_time:type_name -> google.protobuf.Timestamp
+	26, // 39: signet.v1.PrincipalUsage.profiles:type_name -> signet.v1.ProfileCount
+	28, // 40: signet.v1.GrantUsage.last_time:type_name -> google.protobuf.Timestamp
+	2,  // 41: signet.v1.AuditService.ListEntries:input_type -> signet.v1.ListEntriesRequest
+	5,  // 42: signet.v1.AuditService.GetCheckpoint:input_type -> signet.v1.GetCheckpointRequest
+	7,  // 43: signet.v1.AuditService.ProveInclusion:input_type -> signet.v1.ProveInclusionRequest
+	9,  // 44: signet.v1.AuditService.ProveConsistency:input_type -> signet.v1.ProveConsistencyRequest
+	12, // 45: signet.v1.AuditService.WatchEntries:input_type -> signet.v1.WatchEntriesRequest
+	14, // 46: signet.v1.AuditService.TraceToken:input_type -> signet.v1.TraceTokenRequest
+	20, // 47: signet.v1.AuditService.GetUsage:input_type -> signet.v1.GetUsageRequest
+	3,  // 48: signet.v1.AuditService.ListEntries:output_type -> signet.v1.ListEntriesResponse
+	6,  // 49: signet.v1.AuditService.GetCheckpoint:output_type -> signet.v1.Checkpoint
+	8,  // 50: signet.v1.AuditService.ProveInclusion:output_type -> signet.v1.ProveInclusionResponse
+	10, // 51: signet.v1.AuditService.ProveConsistency:output_type -> signet.v1.ProveConsistencyResponse
+	13, // 52: signet.v1.AuditService.WatchEntries:output_type -> signet.v1.WatchEntriesResponse
+	15, // 53: signet.v1.AuditService.TraceToken:output_type -> signet.v1.TraceTokenResponse
+	21, // 54: signet.v1.AuditService.GetUsage:output_type -> signet.v1.GetUsageResponse
+	48, // [48:55] is the sub-list for method output_type
+	41, // [41:48] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_audit_proto_init() }
@@ -813,13 +2448,14 @@ func file_signet_v1_audit_proto_init() {
 		return
 	}
 	file_signet_v1_audit_proto_msgTypes[0].OneofWrappers = []any{}
+	file_signet_v1_audit_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signet_v1_audit_proto_rawDesc), len(file_signet_v1_audit_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

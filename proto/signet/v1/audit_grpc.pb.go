@@ -23,6 +23,9 @@ const (
 	AuditService_GetCheckpoint_FullMethodName    = "/signet.v1.AuditService/GetCheckpoint"
 	AuditService_ProveInclusion_FullMethodName   = "/signet.v1.AuditService/ProveInclusion"
 	AuditService_ProveConsistency_FullMethodName = "/signet.v1.AuditService/ProveConsistency"
+	AuditService_WatchEntries_FullMethodName     = "/signet.v1.AuditService/WatchEntries"
+	AuditService_TraceToken_FullMethodName       = "/signet.v1.AuditService/TraceToken"
+	AuditService_GetUsage_FullMethodName         = "/signet.v1.AuditService/GetUsage"
 )
 
 // AuditServiceClient is the client API for AuditService service.
@@ -42,6 +45,16 @@ type AuditServiceClient interface {
 	// ProveConsistency proves that the log only grew since a checkpoint. A valid checkpoint of ours
 	// that the log does not contain opens a gap, which stops minting.
 	ProveConsistency(ctx context.Context, in *ProveConsistencyRequest, opts ...grpc.CallOption) (*ProveConsistencyResponse, error)
+	// WatchEntries delivers entries as they become durable, in order, each once, from a place on and across the gaps that
+	// end logs, until the caller ends it. It is recorded once, when it begins, and decided again whenever the state of the
+	// vault has changed. UNAVAILABLE ends it too, as when the server stops: go on at next of the last answer.
+	WatchEntries(ctx context.Context, in *WatchEntriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEntriesResponse], error)
+	// TraceToken answers who was given a token, from all logs of this node. It is recorded, with the hash.
+	TraceToken(ctx context.Context, in *TraceTokenRequest, opts ...grpc.CallOption) (*TraceTokenResponse, error)
+	// GetUsage answers who used which key, profile and grant in a period. audit.read is enough for all of it: that shows
+	// the names of the keys, profiles and grants that the vault and its policy have now, and how the keys stand, also to
+	// a caller who may not key.read or policy.read, and also of those that are in no entry.
+	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*GetUsageResponse, error)
 }
 
 type auditServiceClient struct {
@@ -92,6 +105,45 @@ func (c *auditServiceClient) ProveConsistency(ctx context.Context, in *ProveCons
 	return out, nil
 }
 
+func (c *auditServiceClient) WatchEntries(ctx context.Context, in *WatchEntriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEntriesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AuditService_ServiceDesc.Streams[0], AuditService_WatchEntries_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchEntriesRequest, WatchEntriesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_WatchEntriesClient = grpc.ServerStreamingClient[WatchEntriesResponse]
+
+func (c *auditServiceClient) TraceToken(ctx context.Context, in *TraceTokenRequest, opts ...grpc.CallOption) (*TraceTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TraceTokenResponse)
+	err := c.cc.Invoke(ctx, AuditService_TraceToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*GetUsageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetUsageResponse)
+	err := c.cc.Invoke(ctx, AuditService_GetUsage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AuditServiceServer is the server API for AuditService service.
 // All implementations must embed UnimplementedAuditServiceServer
 // for forward compatibility.
@@ -109,6 +161,16 @@ type AuditServiceServer interface {
 	// ProveConsistency proves that the log only grew since a checkpoint. A valid checkpoint of ours
 	// that the log does not contain opens a gap, which stops minting.
 	ProveConsistency(context.Context, *ProveConsistencyRequest) (*ProveConsistencyResponse, error)
+	// WatchEntries delivers entries as they become durable, in order, each once, from a place on and across the gaps that
+	// end logs, until the caller ends it. It is recorded once, when it begins, and decided again whenever the state of the
+	// vault has changed. UNAVAILABLE ends it too, as when the server stops: go on at next of the last answer.
+	WatchEntries(*WatchEntriesRequest, grpc.ServerStreamingServer[WatchEntriesResponse]) error
+	// TraceToken answers who was given a token, from all logs of this node. It is recorded, with the hash.
+	TraceToken(context.Context, *TraceTokenRequest) (*TraceTokenResponse, error)
+	// GetUsage answers who used which key, profile and grant in a period. audit.read is enough for all of it: that shows
+	// the names of the keys, profiles and grants that the vault and its policy have now, and how the keys stand, also to
+	// a caller who may not key.read or policy.read, and also of those that are in no entry.
+	GetUsage(context.Context, *GetUsageRequest) (*GetUsageResponse, error)
 	mustEmbedUnimplementedAuditServiceServer()
 }
 
@@ -130,6 +192,15 @@ func (UnimplementedAuditServiceServer) ProveInclusion(context.Context, *ProveInc
 }
 func (UnimplementedAuditServiceServer) ProveConsistency(context.Context, *ProveConsistencyRequest) (*ProveConsistencyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ProveConsistency not implemented")
+}
+func (UnimplementedAuditServiceServer) WatchEntries(*WatchEntriesRequest, grpc.ServerStreamingServer[WatchEntriesResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchEntries not implemented")
+}
+func (UnimplementedAuditServiceServer) TraceToken(context.Context, *TraceTokenRequest) (*TraceTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TraceToken not implemented")
+}
+func (UnimplementedAuditServiceServer) GetUsage(context.Context, *GetUsageRequest) (*GetUsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetUsage not implemented")
 }
 func (UnimplementedAuditServiceServer) mustEmbedUnimplementedAuditServiceServer() {}
 func (UnimplementedAuditServiceServer) testEmbeddedByValue()                      {}
@@ -224,6 +295,53 @@ func _AuditService_ProveConsistency_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuditService_WatchEntries_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchEntriesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AuditServiceServer).WatchEntries(m, &grpc.GenericServerStream[WatchEntriesRequest, WatchEntriesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_WatchEntriesServer = grpc.ServerStreamingServer[WatchEntriesResponse]
+
+func _AuditService_TraceToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TraceTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).TraceToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_TraceToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).TraceToken(ctx, req.(*TraceTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_GetUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetUsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).GetUsage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_GetUsage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).GetUsage(ctx, req.(*GetUsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AuditService_ServiceDesc is the grpc.ServiceDesc for AuditService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -247,7 +365,21 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ProveConsistency",
 			Handler:    _AuditService_ProveConsistency_Handler,
 		},
+		{
+			MethodName: "TraceToken",
+			Handler:    _AuditService_TraceToken_Handler,
+		},
+		{
+			MethodName: "GetUsage",
+			Handler:    _AuditService_GetUsage_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchEntries",
+			Handler:       _AuditService_WatchEntries_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "signet/v1/audit.proto",
 }

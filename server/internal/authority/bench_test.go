@@ -1,8 +1,10 @@
 package authority
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,21 +52,31 @@ func BenchmarkMint(b *testing.B) {
 			}
 		}
 	})
-	b.Run("64", func(b *testing.B) {
-		v := benchVault(b)
-		b.ReportAllocs()
-		b.SetParallelism(32) // times GOMAXPROCS, which is 2 where this is measured
-		ctx := b.Context()
-		b.RunParallel(func(pb *testing.PB) {
-			p := principal(callerID)
-			for pb.Next() {
-				if _, err := v.Tokens.Mint(ctx, p, MintRequest{Request: Request{"0192f0c1-8a5e-7b3c-9d4e-5f6a7b8c9d0e"}, Profile: "release", Fresh: true}); err != nil {
-					b.Error(err)
-					return
-				}
+	for _, watches := range []int{0, 1, 8} {
+		b.Run(fmt.Sprintf("64, watched by %d", watches), func(b *testing.B) {
+			v := benchVault(b)
+			ctx, stop := context.WithCancel(b.Context())
+			var watching sync.WaitGroup
+			for range watches {
+				watching.Go(func() {
+					_ = v.Log.Watch(ctx, principal(securityID), WatchRequest{}, func(Watched) error { return nil })
+				})
 			}
+			b.ReportAllocs()
+			b.SetParallelism(32) // times GOMAXPROCS, which is 2 where this is measured
+			b.RunParallel(func(pb *testing.PB) {
+				p := principal(callerID)
+				for pb.Next() {
+					if _, err := v.Tokens.Mint(ctx, p, MintRequest{Request: Request{"0192f0c1-8a5e-7b3c-9d4e-5f6a7b8c9d0e"}, Profile: "release", Fresh: true}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			stop()
+			watching.Wait()
 		})
-	})
+	}
 }
 
 // BenchmarkDecide is what a decision costs the core, without signing or recording.

@@ -18,6 +18,7 @@ type Log struct {
 	*changer
 	verifier note.Verifier
 	anchored atomic.Int64 // when an anchor was last shown that the log contains, Unix nanoseconds; 0: never
+	watches  atomic.Int64 // under way
 }
 
 // CheckpointRequest names a log by origin or log id; the current one when empty.
