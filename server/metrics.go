@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -203,7 +204,16 @@ func (m *metrics) minted(c *call, outcome auditlog.Outcome, now time.Time) {
 	}
 }
 
-// lastUse is when a key last minted, since the start; zero when it has not.
+// recall takes over when keys minted before the start. What they have done since counts for more.
+func (m *metrics) recall(uses map[policy.KeyName]time.Time) {
+	for key, last := range uses {
+		at := new(atomic.Int64)
+		at.Store(last.UnixNano())
+		m.used.LoadOrStore(key, at)
+	}
+}
+
+// lastUse is when a key last minted, as far as is known; zero when it has not.
 func (m *metrics) lastUse(key policy.KeyName) time.Time {
 	at, ok := m.used.Load(key)
 	if !ok {
@@ -255,3 +265,27 @@ func outcomeOf(err error) (auditlog.Outcome, authority.Reason) {
 		return auditlog.Failed, authority.ReasonInternal
 	}
 }
+
+// recallInterval is how often it is looked whether the index follows the log.
+const recallInterval = time.Second
+
+// recallUses finds out when keys minted before the start, once the index can tell without reading the whole log.
+func (s *Server) recallUses() {
+	tick := time.NewTicker(recallInterval)
+	defer tick.Stop()
+	for s.core.System.Vitals().Log.IndexBehind > recallReads {
+		select {
+		case <-tick.C:
+		case <-s.background.Done():
+			return
+		}
+	}
+	uses, err := s.core.System.LastUses(s.background)
+	s.metrics.recall(uses)
+	if err != nil && s.background.Err() == nil {
+		s.logger.WarnContext(s.background, "when keys were last used before the start is not known of all", slog.Any("error", err))
+	}
+}
+
+// recallReads is how many entries may be read for it.
+const recallReads = 10_000

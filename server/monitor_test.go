@@ -385,3 +385,28 @@ func TestMonitorEndpoints(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLastUseOutlivesARestart: the audit log knows when a key last minted.
+func TestLastUseOutlivesARestart(t *testing.T) {
+	s, _ := minting(t)
+	if _, err := mint(t.Context(), s.Conn(ci), "release"); err != nil {
+		t.Fatal(err)
+	}
+	const series = `signet_key_last_use_timestamp_seconds{key="asc"}`
+	minted := float64(s.Clock.Now().UnixMilli()) / 1000
+	s.Clock.Advance(time.Minute)
+	s.Restart()
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		got, ok := scrape(t, s)[series]
+		if ok && got == minted {
+			break
+		}
+		if ok || time.Since(began) > 10*time.Second {
+			t.Fatalf("after a restart the last use is %v (there: %v), want %v", got, ok, minted)
+		}
+	}
+	if _, err := mint(t.Context(), s.Conn(ci), "release"); err != nil {
+		t.Fatal(err)
+	}
+	scrape(t, s).want(t, "after another mint", samples{series: minted + 60})
+}

@@ -115,6 +115,7 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		s.logger.ErrorContext(ctx, "serving, but not minting", slog.String("reason", why))
 	}
 	s.running.Go(func() { s.watchHealth(why) })
+	s.running.Go(s.recallUses)
 	s.running.Go(func() { s.auth.Watch(s.background, s.limits.ReloadInterval) })
 	s.running.Go(func() { _ = s.grpc.Serve(s.inside) }) // it ends with Shutdown, and Alive tells when it did before
 	return s, nil

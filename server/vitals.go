@@ -54,7 +54,7 @@ var (
 	descOpenKeys    = gauge("signet_open_keys", "Key versions that are open in the server's memory.")
 	descKEKs        = gauge("signet_keks", "Keys that wrap the root key, by whether they lie on a disk of this machine.", "on_disk")
 	descRotated     = gauge("signet_key_rotated_timestamp_seconds", "When the active version of a usable key was made active.", "key")
-	descLastUse     = gauge("signet_key_last_use_timestamp_seconds", "When a usable key last minted, as far as this process knows.", "key")
+	descLastUse     = gauge("signet_key_last_use_timestamp_seconds", "When a usable key last minted, by what the audit log and this process know.", "key")
 	descUnlisted    = gauge("signet_keys_unlisted", "Usable keys without series of their own: only those that were rotated longest ago have them.")
 	descEntries     = gauge("signet_log_entries", "Entries of the current audit log.")
 	descWaiting     = gauge("signet_log_waiting_entries", "Entries that wait for the batch before theirs to be synced.")
@@ -62,6 +62,8 @@ var (
 	descReserve     = gauge("signet_log_free_reserve_bytes", "Bytes below which nothing is minted, because disabling and revoking must still be recorded.")
 	descLastEntry   = gauge("signet_log_last_entry_timestamp_seconds", "The time of the audit log's last entry.")
 	descCheckpoint  = gauge("signet_log_checkpoint_lag_seconds", "For how long there have been entries that the checkpoint file is not over.")
+	descIndexBehind = gauge("signet_index_lag_entries", "Entries that the audit log's index does not follow yet; queries read them.")
+	descIndexLag    = gauge("signet_index_lag_seconds", "For how long there have been entries that the audit log's index does not follow.")
 	descAnchor      = gauge("signet_log_anchor_timestamp_seconds", "When somebody outside last showed a checkpoint that the log was found to contain, since the start.")
 	descClockBehind = gauge("signet_clock_behind_log_seconds", "How far the clock lies behind the audit log's last entry; minting stops beyond 30.")
 	descClockDrift  = gauge("signet_clock_drift_seconds", "How far the wall clock has moved against the monotonic clock since the start.")
@@ -69,7 +71,7 @@ var (
 	descStarted     = gauge("signet_start_timestamp_seconds", "When the server was started.")
 	descOfVitals    = []*prometheus.Desc{
 		descCanMint, descObstacle, descGaps, descRevision, descPolicy, descKeys, descShards, descOpenKeys, descKEKs, descRotated, descLastUse,
-		descUnlisted, descEntries, descWaiting, descFree, descReserve, descLastEntry, descCheckpoint, descAnchor, descClockBehind,
+		descUnlisted, descEntries, descWaiting, descFree, descReserve, descLastEntry, descCheckpoint, descIndexBehind, descIndexLag, descAnchor, descClockBehind,
 		descClockDrift, descExpiry, descStarted,
 	}
 )
@@ -127,6 +129,8 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 	send(descReserve, float64(is.Log.MinFree))
 	at(descLastEntry, is.Log.LastTime)
 	send(descCheckpoint, is.Log.CheckpointLag.Seconds())
+	send(descIndexBehind, float64(is.Log.IndexBehind))
+	send(descIndexLag, is.Log.IndexLag.Seconds())
 	at(descAnchor, is.LastAnchor)
 
 	now := v.now()

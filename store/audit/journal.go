@@ -34,6 +34,7 @@ type journal struct {
 
 	synced  time.Duration           // how long the sync of the last batch took; 0: it did not come so far
 	covered atomic.Pointer[covered] // what the checkpoint file was last seen to be over
+	indexed atomic.Int64            // when the index was last up to the head, Unix nanoseconds
 }
 
 // segment is the one that is being written.

@@ -119,6 +119,9 @@ func (l *Log) followIndexes() {
 			if l.ctx.Err() != nil {
 				return
 			}
+			if err == nil {
+				l.followed(r)
+			}
 			if err == nil || errors.Is(err, ErrFull) {
 				delete(warned, r)
 			} else if warned[r] != err.Error() {

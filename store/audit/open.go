@@ -150,6 +150,7 @@ func (l *Log) openJournal(ctx context.Context, origin auditlog.Origin, wants []w
 	}
 	r.noted = end
 	j.covered.Store(&covered{j.filed.Size, j.now()})
+	j.indexed.Store(j.now().UnixNano())
 	return j, nil
 }
 

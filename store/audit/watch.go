@@ -22,6 +22,9 @@ type Stats struct {
 	Free, MinFree int64
 	// CheckpointLag is for how long there have been entries that the checkpoint file is not over; 0 when there are none.
 	CheckpointLag time.Duration
+	// IndexBehind is how many entries the index does not follow, IndexLag for how long there have been some.
+	IndexBehind int64
+	IndexLag    time.Duration
 }
 
 // covered is what the checkpoint file is over, and when it was seen to be that.
@@ -34,6 +37,9 @@ type covered struct {
 func (l *Log) Stats() Stats {
 	j := l.cur.Load()
 	s := Stats{Head: j.Head(), LastTime: l.LastTime(), MinFree: l.cfg.MinFree, CheckpointLag: j.checkpointLag()}
+	if s.IndexBehind = j.IndexLag(); s.IndexBehind > 0 {
+		s.IndexLag = max(0, j.now().Sub(time.Unix(0, j.indexed.Load())))
+	}
 	var err error
 	if s.Free, err = l.cfg.FS.Free(); err != nil {
 		s.Free = -1
@@ -53,6 +59,13 @@ func (j *journal) checkpointLag() time.Duration {
 		return 0
 	}
 	return max(0, j.now().Sub(c.at))
+}
+
+// followed takes note that a log's index was up to its head.
+func (l *Log) followed(r *Reader) {
+	if j := l.cur.Load(); j.Reader == r {
+		j.indexed.Store(j.now().UnixNano())
+	}
 }
 
 // observe tells who watches of a batch, while its buffers are still its own.

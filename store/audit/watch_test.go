@@ -68,7 +68,7 @@ func TestWatch(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second) // the checkpoint file follows
 		stats := l.Stats()
-		if stats.Head != l.Head() || !stats.LastTime.Equal(first.Time) || stats.Waiting != 0 || stats.CheckpointLag != 0 {
+		if stats.Head != l.Head() || !stats.LastTime.Equal(first.Time) || stats.Waiting != 0 || stats.CheckpointLag != 0 || stats.IndexBehind != 0 || stats.IndexLag != 0 {
 			t.Errorf("the log stands at %+v", stats)
 		}
 		if free, err := fsys.Free(); err != nil || stats.Free != free || stats.MinFree != c.MinFree {
@@ -120,4 +120,39 @@ func TestStatsOfADiskThatSaysNothing(t *testing.T) {
 	if got := l.Stats().Free; got != -1 {
 		t.Errorf("%d bytes free, want -1 for unknown", got)
 	}
+}
+
+// TestIndexLag: an index that cannot follow the log is seen to lag, and to have caught up.
+func TestIndexLag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys, blind := storetest.NewFaultFS(), atomic.Bool{}
+		fsys.Inject(func(op storetest.Op) storetest.Fault {
+			if blind.Load() && op.Kind == storetest.OpRead {
+				return storetest.Fault{Err: errors.New("cannot be read")}
+			}
+			return storetest.Fault{}
+		})
+		c := config(fsys)
+		c.Now = time.Now
+		l := mustOpen(t, c)
+		defer mustClose(t, l)
+		mustAppend(t, l, entry(0), audit.AppendOptions{})
+		time.Sleep(time.Second)
+		if s := l.Stats(); s.IndexBehind != 0 || s.IndexLag != 0 {
+			t.Errorf("after a second the index is %d entries and %s behind", s.IndexBehind, s.IndexLag)
+		}
+		blind.Store(true)
+		for i := range 3 {
+			mustAppend(t, l, entry(1+i), audit.AppendOptions{})
+		}
+		time.Sleep(5 * time.Second)
+		if s := l.Stats(); s.IndexBehind != 3 || s.IndexLag < 4*time.Second || s.IndexLag > 6*time.Second {
+			t.Errorf("an index that cannot read is %d entries and %s behind, want 3 and about five seconds", s.IndexBehind, s.IndexLag)
+		}
+		blind.Store(false)
+		time.Sleep(time.Second)
+		if s := l.Stats(); s.IndexBehind != 0 || s.IndexLag != 0 {
+			t.Errorf("when it can read again the index is %d entries and %s behind", s.IndexBehind, s.IndexLag)
+		}
+	})
 }

@@ -33,7 +33,11 @@ that anybody was told.
 
 When it is ready it prints one plain line on standard error: signetd: serving on ADDR. A service manager that set NOTIFY_SOCKET is
 told, too, and one that set WATCHDOG_USEC hears from it while the server answers a call that it makes to itself. A vault with an open
-gap is served, but mints nothing until the gap is acknowledged: see signet system status.`,
+gap is served, but mints nothing until the gap is acknowledged: see signet system status.
+
+With metrics in the config, as init writes it, a line "metrics on" says before that where the server is watched, over plain HTTP:
+/metrics, /livez (the process answers), /readyz (it takes calls), /mintz (it can mint, or why not) and, for callers on the machine
+itself, /debug/pprof/. Traces are sent where traces in the config or OTEL_EXPORTER_OTLP_ENDPOINT says.`,
 		Example: "  signetd serve --config vault/signetd.yaml",
 		Args:    cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -315,6 +315,9 @@ func TestRunbook(t *testing.T) {
 		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
 			words := strings.Fields(m[1])
 			n := map[string]int{"signet": 3, "signetd": 2}[words[0]]
+			if strings.HasPrefix(m[1], "signetd log ") {
+				n = 3
+			}
 			path := strings.Join(words[:min(n, len(words))], " ")
 			if _, known := help[path]; !known {
 				out, err := exec.CommandContext(t.Context(), filepath.Join(bin, words[0]), append(words[1:min(n, len(words))], "--help")...).CombinedOutput()

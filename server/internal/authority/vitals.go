@@ -3,9 +3,11 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
+	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/policy"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
@@ -95,6 +97,31 @@ func (s *System) Vitals() Vitals {
 	}
 	v.ClockBehind = max(0, v.Log.LastTime.Sub(s.now()))
 	return v
+}
+
+// LastUses are when keys last minted, by what the logs say, as far as they are here. It reads what the index does not
+// follow, so it is not for the beginning of a start.
+func (s *System) LastUses(ctx context.Context) (map[policy.KeyName]time.Time, error) {
+	uses := make(map[policy.KeyName]time.Time)
+	for _, id := range s.changer.log.Logs() {
+		reader, err := s.changer.log.Reader(id)
+		if err != nil {
+			return uses, fmt.Errorf("looking up last uses: %w", err)
+		}
+		for total, err := range reader.Totals(ctx, time.Time{}, time.Time{}) {
+			if errors.Is(err, audit.ErrAbsent) {
+				break // they were archived before the index knew them
+			}
+			if err != nil {
+				return uses, fmt.Errorf("looking up last uses: %w", err)
+			}
+			key := policy.KeyName(total.Key)
+			if total.Action == string(policy.TokenMint) && total.Outcome == string(auditlog.Allowed) && total.Last.After(uses[key]) {
+				uses[key] = total.Last
+			}
+		}
+	}
+	return uses, nil
 }
 
 // watched are all keys, by name.
