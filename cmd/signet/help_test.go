@@ -41,9 +41,9 @@ var commands = map[string]string{
 	"signet completion zsh":        "no-descriptions",
 	"signet completion fish":       "no-descriptions",
 	"signet completion powershell": "no-descriptions",
-	"signet audit watch":        "action from key outcome output principal profile since token",
-	"signet audit trace":        "file output",
-	"signet audit report":       "output since unused-for until",
+	"signet audit watch":           "action from key outcome output principal profile since token",
+	"signet audit trace":           "file output",
+	"signet audit report":          "output since unused-for until",
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {

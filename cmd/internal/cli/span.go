@@ -19,7 +19,7 @@ func ParseSpan(s string) (time.Duration, bool) {
 	return d, err == nil && d >= 0
 }
 
-// SpanVar is a flag for what ParseSpan takes.
+// SpanVar is a flag for what ParseSpan takes, and for negative durations, which its command refuses in words of its own.
 func SpanVar(flags *pflag.FlagSet, d *time.Duration, name, usage string) {
 	flags.Var((*span)(d), name, usage)
 }
@@ -34,8 +34,11 @@ func (s *span) String() string {
 }
 
 func (s *span) Set(text string) error {
-	d, ok := ParseSpan(text)
-	if !ok {
+	d, err := time.ParseDuration(text)
+	if days, ok := ParseSpan(text); ok {
+		d, err = days, nil
+	}
+	if err != nil {
 		return errors.New("want a duration such as 5m, 12h or 90d")
 	}
 	*s = span(d)
