@@ -85,6 +85,9 @@ func TestLongLivedIsListed(t *testing.T) {
 	long := 0
 	rapid.Check(t, func(t *rapid.T) {
 		params := AppStoreConnect{Scope: rapid.SliceOfN(entries, 0, 3).Draw(t, "granted"), LongLived: rapid.Bool().Draw(t, "longLived")}
+		if rapid.Bool().Draw(t, "listed") { // so that something does live long
+			params = AppStoreConnect{Scope: []Scope{"GET /v1/apps/1/ciProduct", "GET /v1/ciProducts"}, LongLived: true}
+		}
 		ask := Ask{
 			TTL:   time.Duration(rapid.Int64Range(31, 200*24*3600).Draw(t, "ttl")) * time.Second,
 			Scope: rapid.SliceOfN(entries, 0, 2).Draw(t, "asked"),

@@ -7,13 +7,15 @@ func TestGCPercent(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, gcPercent}, // no collection yet
-		{1 << 20, 2300},
-		{4 << 20, 500},
-		{12 << 20, 100},
-		{heapFloor - 1, gcPercent},
-		{heapFloor, gcPercent},
-		{1 << 30, gcPercent},
+		{0, gcLeast}, // no collection yet
+		{1 << 20, 1900},
+		{4 << 20, 400},
+		{10 << 20, 100},
+		{17 << 20, gcLeast},
+		{heapFloor, gcLeast},
+		{32 << 20, 64},
+		{64 << 20, 128},
+		{1 << 30, gcMost},
 	} {
 		if got := gcPercentFor(tt.live); got != tt.want {
 			t.Errorf("with %d bytes in use: %d, want %d", tt.live, got, tt.want)
