@@ -12,14 +12,22 @@ import (
 // keepInterval is how often the checkpoint file is replaced at most, and the rest is looked after.
 const keepInterval = time.Second
 
+// flushInterval is how often the tree's hashes leave the memory: under load they are a megabyte and more a second.
+const flushInterval = keepInterval / 5
+
 // keep is the goroutine that looks after what no caller waits for.
 func (l *Log) keep() {
 	t := time.NewTicker(keepInterval)
 	defer t.Stop()
+	flush := time.NewTicker(flushInterval)
+	defer flush.Stop()
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
+		case <-flush.C:
+			l.warn("writing the tree's hashes", l.cur.Load().hashes.flush())
+			continue
 		case <-t.C:
 		}
 		l.settle(l.cur.Load())

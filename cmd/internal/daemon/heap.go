@@ -12,7 +12,7 @@ import (
 // the heap may always grow to heapFloor. One of ten thousand keys is to stay small, and may gather gcLeast per cent. The
 // more there is in use, the more a collection costs and the less memory is what is scarce: up to gcMost per cent.
 const (
-	heapFloor  = 20 << 20 // bytes
+	heapFloor  = 24 << 20 // bytes
 	gcLeast    = 40
 	gcMost     = 150
 	gcInterval = time.Second // how soon a heap that has grown is seen

@@ -8,11 +8,11 @@ func TestGCPercent(t *testing.T) {
 		want int
 	}{
 		{0, gcLeast}, // no collection yet
-		{1 << 20, 1900},
-		{4 << 20, 400},
-		{10 << 20, 100},
-		{17 << 20, gcLeast},
-		{heapFloor, gcLeast},
+		{1 << 20, 2300},
+		{4 << 20, 500},
+		{12 << 20, 100},
+		{17 << 20, 41},
+		{heapFloor, 48},
 		{32 << 20, 64},
 		{64 << 20, 128},
 		{1 << 30, gcMost},
