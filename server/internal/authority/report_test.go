@@ -268,7 +268,7 @@ func TestTraceAndUsage(t *testing.T) {
 			req.Until = at("to")
 		}
 		if rapid.Bool().Draw(rt, "unused for") {
-			req.UnusedFor = time.Duration(rapid.Int64Range(1, int64(span)).Draw(rt, "how long"))
+			req.UnusedFor = time.Duration(rapid.Int64Range(1, max(1, int64(span))).Draw(rt, "how long"))
 		}
 		u, err := v.Log.Usage(t.Context(), principal(securityID), req)
 		end := req.Until
