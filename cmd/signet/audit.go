@@ -59,13 +59,27 @@ the tree.`,
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			entries, err := newest(ctx, cl, &f, limit)
 			if err != nil && !isArchived(err) {
-				return err
+				return byFlag(err)
 			}
 			// What is here is printed before it is said that there may be more in an archive.
 			return errors.Join(a.listEntries(entries, *format), err)
 		})
 	}
 	return cmd
+}
+
+// byFlag is an answer that refuses a field of the request, in the words of the flag that the field came from.
+func byFlag(err error) error {
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok || len(e.Problems()) == 0 {
+		return err
+	}
+	p := e.Problems()[0]
+	switch name := strings.TrimPrefix(p.Field, "filter."); name {
+	case "action", "outcome", "key", "principal", "profile", "log", "scope":
+		return cli.Malformedf("", "--%s: %s", name, p.Message)
+	}
+	return err
 }
 
 // isArchived reports whether an error says that entries are in segments that were archived.
@@ -204,6 +218,8 @@ func why(e *auditlog.Entry) string {
 		return e.Reason
 	case e.Issued != nil:
 		return "for " + e.Issued.URI
+	case e.Grant != "" && e.Token != nil && e.Token.Reused:
+		return "grant " + e.Grant + ", given again"
 	case e.Grant != "":
 		return "grant " + e.Grant
 	}
@@ -290,6 +306,9 @@ func unproved(err error) error {
 	case ok && e.Reason() == "GAP":
 		return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("the log is not what was signed before: %w", err),
 			Todo: "keep the server's disk as it is: signet audit verify says which gap it is, and signet system status whether the server mints"}
+	case isArchived(err):
+		return &cli.Failure{Code: cli.Other, Err: errors.New("old segments of the log were archived: the server has not all of its entries any more"),
+			Todo: "signet audit verify --dir ARCHIVE --dir LOG proves archive and log together; signet audit checkpoint, that the log only grew"}
 	case errors.Is(err, client.ErrLogEnded):
 		return &cli.Failure{Code: cli.Other, Err: err, Todo: "signet audit verify verifies what is left of it, and names the gap"}
 	case errors.Is(err, client.ErrUnverified):

@@ -21,8 +21,8 @@ func (a *app) auditReport() *cobra.Command {
 		Use:   "report",
 		Short: "Say who used what, and what nobody uses",
 		Long: `Say of each key and caller when it was first and last used and how often, what was refused, how long ago keys were rotated, and
-which keys, grants and profiles nobody uses. It is counted from the audit log, as far back as that reaches; --since and --until
-say over which period.`,
+which keys, grants and profiles nobody uses. Each time that a token was given counts, also when it was the same one again. It is
+counted from the audit log, as far back as that reaches; --since and --until say over which period.`,
 		Example: `  signet audit report
   signet audit report --since 2026-01-01 --until 2026-04-01
   signet audit report --unused-for 90d -o json | jq -r '.keys[] | select(.unused).name'`,

@@ -66,7 +66,7 @@ func (a *app) watch(ctx context.Context, cl *client.Client, w client.Watch, form
 	several := false
 	for e, err := range cl.Watched(ctx, w) {
 		if err != nil {
-			return err
+			return byFlag(err)
 		}
 		if first == nil {
 			first = e

@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/p8signet/signet/client"
+	"github.com/p8signet/signet/proto/auditlog"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/policy"
 )
 
 // completionTime is how long somebody who presses Tab waits for a server.
@@ -34,6 +36,9 @@ func (a *app) completion(root *cobra.Command) {
 	profiles := a.completeFirst(profileNames)
 	command(root, "mint").ValidArgsFunction = profiles
 	command(root, "profile", "show").ValidArgsFunction = profiles
+	for _, name := range []string{"list", "watch"} {
+		a.completeFilter(command(root, "audit", name))
+	}
 	command(root, "exec").ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveDefault // a program and its arguments
@@ -68,6 +73,33 @@ func (a *app) completeFirst(names func(context.Context, *client.Client) ([]strin
 			cobra.CompDebugln(err.Error(), false)
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeFilter completes the flags by which entries are chosen.
+func (a *app) completeFilter(c *cobra.Command) {
+	var outcomes, actions []string
+	for _, o := range auditlog.Outcomes() {
+		outcomes = append(outcomes, string(o))
+	}
+	for _, action := range policy.Actions() {
+		actions = append(actions, string(action))
+	}
+	keys := a.completeFirst(keyNames)
+	profiles := a.completeFirst(profileNames)
+	for flag, f := range map[string]cobra.CompletionFunc{
+		"outcome": cobra.FixedCompletions(outcomes, cobra.ShellCompDirectiveNoFileComp),
+		"action":  cobra.FixedCompletions(actions, cobra.ShellCompDirectiveNoFileComp),
+		"key": func(c *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+			return keys(c, nil, begun)
+		},
+		"profile": func(c *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+			return profiles(c, nil, begun)
+		},
+	} {
+		if err := c.RegisterFlagCompletionFunc(flag, f); err != nil {
+			panic(err) // the flags are there
+		}
 	}
 }
 

@@ -137,7 +137,7 @@ func (a *app) runWith(ctx context.Context, source tokens, o execOptions, path st
 	defer signal.Stop(signals)
 	first, err := source.Token(ctx)
 	if err != nil {
-		return err
+		return mintProblem(nil, err)
 	}
 	patient.Store(true)
 	if err := ctx.Err(); err != nil {

@@ -74,6 +74,8 @@ func lessFlags(cmd *cobra.Command, o *client.MintOptions) func() error {
 // mintProblem tells a proof that failed from a mint that failed: in the first case a token exists, and is not printed.
 func mintProblem(t *client.Token, err error) error {
 	switch {
+	case errors.Is(err, client.ErrDenied) && err.Error() == "denied":
+		return &cli.Failure{Err: err, Todo: "signet profile list shows what you may mint; " + cli.Advice(err)}
 	case errors.Is(err, client.ErrNoLogKey) && t == nil:
 		return &cli.Failure{Code: cli.Malformed, Err: err, Todo: "logs in client.yaml pins the key: take it from the client.yaml that signetd wrote"}
 	case errors.Is(err, client.ErrNoLogKey):
@@ -81,7 +83,7 @@ func mintProblem(t *client.Token, err error) error {
 	case errors.Is(err, client.ErrUnverified):
 		return &cli.Failure{Err: err, Todo: "do not trust this server's record before you know why; the token was minted, and is not printed"}
 	}
-	return err
+	return byFlag(err)
 }
 
 // mintedJSON is what -o json prints. The receipt's texts are as they came: proof is a c2sp.org/tlog-proof, entry the stored line, as a

@@ -204,7 +204,7 @@ func hint(err error) string {
 		if e.RequestID() != "" {
 			find += " --limit 0 -o json | grep " + e.RequestID()
 		}
-		return "signet profile list shows what you may mint; ask whoever reads the audit log why: " + find
+		return "ask whoever reads the audit log why: " + find
 	case errors.Is(err, client.ErrDenied):
 		return "" // the server has said what is in the way
 	case errors.Is(err, client.ErrUnauthenticated):
