@@ -142,7 +142,9 @@ func (s *Server) options() []grpc.ServerOption {
 		// many callers holds.
 		grpc.ReadBufferSize(4<<10),
 		grpc.WriteBufferSize(8<<10),
-		// Goroutines that are kept do not grow their stacks anew for every signature: 4 % of a mint.
+		// Goroutines that are kept do not grow their stacks anew for every signature: 4 % of a mint. A stream that lasts, such
+		// as the health watch that a client holds, keeps one; when none is left, calls get goroutines of their own, and no
+		// call waits.
 		grpc.NumStreamWorkers(64),
 		// Shutdown closes log and store after the last handler, cut off or not.
 		grpc.WaitForHandlers(true),
