@@ -96,7 +96,7 @@ func (a *app) carryOut(ctx context.Context, cl *client.Client, f importFlags, it
 		report := struct {
 			Keys     []*item  `json:"keys"`
 			Ignored  []string `json:"ignored"`
-			DryRun   bool     `json:"dry_run"`
+			DryRun   bool     `json:"dryRun"`
 			Imported int      `json:"imported"`
 			Bad      int      `json:"bad"`
 		}{items, append([]string{}, ignored...), f.dryRun, 0, bad}
@@ -107,7 +107,11 @@ func (a *app) carryOut(ctx context.Context, cl *client.Client, f importFlags, it
 		}
 		return errors.Join(err, cli.JSON(a.Stdout, report))
 	default:
-		if err == nil && f.dryRun {
+		switch {
+		case err != nil:
+		case len(todo) == 0:
+			cli.Printf(a.Stderr, "nothing to import\n")
+		case f.dryRun:
 			cli.Printf(a.Stderr, "%s to import; this was a dry run, and nothing was imported\n", cli.Count(len(todo), "key"))
 		}
 		return err

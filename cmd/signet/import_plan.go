@@ -20,8 +20,8 @@ type item struct {
 	File        string `json:"file"`
 	Name        string `json:"name"`
 	Kind        string `json:"kind"`
-	KeyID       string `json:"key_id"`
-	IssuerID    string `json:"issuer_id"`
+	KeyID       string `json:"keyId"`
+	IssuerID    string `json:"issuerId"`
 	Fingerprint string `json:"fingerprint"`
 	// Plan is one of the plans, or "version N".
 	Plan string `json:"plan"`
