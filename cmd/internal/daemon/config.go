@@ -206,10 +206,19 @@ func (l logging) handler(w io.Writer) (slog.Handler, error) {
 	case "", "text":
 		return slog.NewTextHandler(w, o), nil
 	case "json":
+		o.ReplaceAttr = spansAsText
 		return slog.NewJSONHandler(w, o), nil
 	default:
 		return nil, errors.New("format is text or json")
 	}
+}
+
+// spansAsText writes a span of time in JSON as the text format does: 20s, and not 20000000000.
+func spansAsText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // size is a number of bytes, written as 4096 or 64MiB.

@@ -147,6 +147,9 @@ func TestLinesOfServe(t *testing.T) {
 		t.Fatalf("%v: %s", err, r.stderr.String())
 	}
 	r.stop()
+	if said := r.stderr.String(); !strings.Contains(said, `"within":"20s"`) {
+		t.Errorf("the time to stop in is not told as a person reads it: %s", said)
+	}
 	for line := range strings.Lines(r.stderr.String()) {
 		if !strings.HasPrefix(line, "signetd: serving on ") && !json.Valid([]byte(line)) {
 			t.Errorf("not JSON: %s", line)
