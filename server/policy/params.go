@@ -183,6 +183,7 @@ func (c *compiler) longLived(pr *profile, of family, granted grantedScope, f map
 	for _, r := range granted {
 		if err := r.request.CheckLongLived(); err != nil && !said[r.at] {
 			said[r.at] = true
+			pr.badScope = true
 			c.add(r.at, "%v", err)
 		}
 	}

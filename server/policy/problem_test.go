@@ -379,6 +379,7 @@ func TestProblemsWithKeys(t *testing.T) {
 		{"enterprise tokens of a team key", "{key: team, enterprise: {}}", []string{"3:18: " + unfit(apple.Enterprise{}, teamKey)}},
 		{"enterprise tokens of an individual key", "{key: individual, enterprise: {}}", []string{"3:24: " + unfit(apple.Enterprise{}, individual)}},
 		{"team tokens of an enterprise key", "{key: enterprise, app_store_connect: {}}", []string{"3:24: " + unfit(apple.AppStoreConnect{}, enterpriseKey)}},
+		{"what cannot live long is said once, with a key as without", "{key: team, app_store_connect: {scope: [GET /v1/apps]}, ttl: 90d, long_lived: true}", []string{"3:46: " + notLongLived}},
 		{"the kind counts without an active version", "{key: waiting, app_store_connect: {}}", []string{"3:21: " + unfit(apple.AppStoreConnect{}, enterpriseKey)}},
 	}
 	for _, tt := range tests {

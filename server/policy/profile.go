@@ -21,6 +21,7 @@ type profile struct {
 	reuse  apple.Reuse
 
 	longLived bool
+	badScope  bool       // a request of it was refused where it is written
 	reads     []string   // the bundles that are in the scope
 	readAt    position   // where they are named
 	kind      apple.Kind // of the key; empty when it is not known
@@ -169,7 +170,7 @@ func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
 		return
 	case f.State == KeyStateDamaged: // nothing is known of it, and it mints nothing
 		return
-	case f.KeyID == "": // no version of it is active
+	case f.KeyID == "", pr.badScope: // no version of it is active, or the scope was refused at its place
 		err = pr.params.CheckKind(f.Kind)
 	default:
 		err = pr.params.Check(f.Facts)
