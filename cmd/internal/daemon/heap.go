@@ -21,7 +21,7 @@ const (
 // gcPercentFor is the percentage for a heap with so many bytes in use: two for each MiB within its bounds, and whatever
 // lets it grow to heapFloor.
 func gcPercentFor(live uint64) int {
-	percent := max(gcLeast, int(min(2*live>>20, gcMost))) //nolint:gosec // at most gcMost
+	percent := max(gcLeast, int(min(2*live>>20, gcMost)))
 	if live == 0 || live >= heapFloor {
 		return percent
 	}
