@@ -27,7 +27,7 @@ func (a *app) sayLeft(sources []*source, first string) {
 	switch len(files) {
 	case 0:
 	case 1:
-		cli.Printf(a.Stderr, "The plaintext key still lies in %s. %s\n", printable(files[0]), first)
+		cli.Printf(a.Stderr, "The plaintext key still lies in %s. %s\n", cli.Printable(files[0]), first)
 	default:
 		cli.Printf(a.Stderr, "The plaintext of %d keys still lies in files. %s\n", len(files), first)
 	}
@@ -89,8 +89,8 @@ func keepers(files []string) []string {
 		if len(in) > 1 {
 			what = tree
 		}
-		all = append(all, "It lies in the git work tree "+printable(tree)+": if it was ever committed, the history keeps it, here and in every clone, whatever is deleted. "+
-			"See: git -C "+quote(tree)+" log --all --oneline -- "+quote(what))
+		all = append(all, "It lies in the git work tree "+cli.Printable(tree)+": if it was ever committed, the history keeps it, here and in every clone, whatever is deleted. "+
+			"See: git -C "+cli.Quoted(tree)+" log --all --oneline -- "+cli.Quoted(what))
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -133,27 +133,7 @@ func syncedBy(path string) string {
 func quoteAll(all []string) []string {
 	out := make([]string, len(all))
 	for i, s := range all {
-		out[i] = quote(s)
+		out[i] = cli.Quoted(s)
 	}
 	return out
-}
-
-// quote makes one word of a shell of any text.
-func quote(s string) string {
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/._-+@:,", r)
-	}) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(printable(s), "'", `'\''`) + "'"
-}
-
-// printable is text of which nothing can move a terminal's cursor.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
 }

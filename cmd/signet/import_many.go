@@ -24,7 +24,7 @@ func (a *app) importMany(ctx context.Context, f importFlags, args []string) erro
 		items = itemsOf(sources, problems)
 		if len(items) == 1 && items[0].source.handed.Name == "" {
 			items[0].source.wipe()
-			return cli.Malformedf("signet key import NAME "+quote(args[0]), "the name is missing under which the key is to be imported")
+			return cli.Malformedf("signet key import NAME "+cli.Quoted(args[0]), "the name is missing under which the key is to be imported")
 		}
 	} else {
 		var err error
@@ -135,7 +135,7 @@ func (a *app) printPlan(items []*item, ignored []string) error {
 	}
 	a.sayBad(items)
 	if len(ignored) > 0 {
-		cli.Printf(a.Stderr, "not looked at: %s\n", printable(strings.Join(ignored, ", ")))
+		cli.Printf(a.Stderr, "not looked at: %s\n", cli.Printable(strings.Join(ignored, ", ")))
 	}
 	return nil
 }
@@ -144,7 +144,7 @@ func (a *app) printPlan(items []*item, ignored []string) error {
 func (a *app) sayBad(items []*item) {
 	for _, i := range items {
 		if i.Plan == planBad {
-			cli.Printf(a.Stderr, "bad: %s\n", printable(i.File+": "+i.Problem))
+			cli.Printf(a.Stderr, "bad: %s\n", cli.Printable(i.File+": "+i.Problem))
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -118,9 +117,6 @@ func minted(t *client.Token) mintedJSON {
 	}
 }
 
-// quoted is s as one word of a POSIX shell.
-func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 func (a *app) printToken(t *client.Token, format string) error {
 	switch format {
 	case "header":
@@ -128,7 +124,7 @@ func (a *app) printToken(t *client.Token, format string) error {
 			return err
 		}
 	case "env":
-		if _, err := fmt.Fprintf(a.Stdout, "export %s=%s\n", envToken, quoted(t.Text())); err != nil {
+		if _, err := fmt.Fprintf(a.Stdout, "export %s=%s\n", envToken, cli.Quoted(t.Text())); err != nil {
 			return err
 		}
 	case "json":

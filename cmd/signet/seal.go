@@ -79,7 +79,7 @@ func (f *keyFlags) add(cmd *cobra.Command) {
 }
 
 func (a *app) warn(format string, args ...any) {
-	cli.Printf(a.Stderr, "signet: warning: %s\n", printable(fmt.Sprintf(format, args...)))
+	cli.Printf(a.Stderr, "signet: warning: %s\n", cli.Printable(fmt.Sprintf(format, args...)))
 }
 
 // seal seals a plain key to the recipient, all in this process.

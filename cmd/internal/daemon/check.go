@@ -82,7 +82,7 @@ func (p *program) certificateEnds(conf *config) (ends time.Time, soon bool) {
 // renewal is how a server gets another certificate.
 func renewal(conf *config) string {
 	return fmt.Sprintf("if this vault's CA made it: signetd cert --dir %s --server; a running server takes the new one up by itself; "+
-		"if another CA did, renew it there and replace %s", quote(conf.dir), conf.TLS.Certificate)
+		"if another CA did, renew it there and replace %s", cli.Quoted(conf.dir), conf.TLS.Certificate)
 }
 
 // warnCertificate says in the server's log when its certificate soon ends.

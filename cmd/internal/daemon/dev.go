@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -113,7 +112,7 @@ func (p *program) develop(ctx context.Context, dir, asked, listen string) error 
 	}
 	switch {
 	case conf.Node != server.DevNode:
-		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("%s holds a vault that is not a dev vault; it was not touched", dir), Todo: "name another directory, or serve it: signetd serve --config " + quote(file)}
+		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("%s holds a vault that is not a dev vault; it was not touched", dir), Todo: "name another directory, or serve it: signetd serve --config " + cli.Quoted(file)}
 	case asked != "" && asked != conf.Listen:
 		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("the vault in %s listens on %s", dir, conf.Listen), Todo: "leave --listen out, or name another --dir for a new vault"}
 	}
@@ -200,13 +199,13 @@ func (p *program) printNext(ctx context.Context, dir string) error {
 	}
 	var steps []string
 	if s.GetStore().GetKeys() == 0 {
-		steps = append(steps, "key import dev-key "+quote(filepath.Join(dir, exampleKey))+" --kind app-store-connect --issuer-id "+exampleIssuer)
+		steps = append(steps, "key import dev-key "+cli.Quoted(filepath.Join(dir, exampleKey))+" --kind app-store-connect --issuer-id "+exampleIssuer)
 	}
 	if s.GetStore().GetPolicyRevision() == 0 {
-		steps = append(steps, "policy apply "+quote(filepath.Join(dir, examplePolicy)))
+		steps = append(steps, "policy apply "+cli.Quoted(filepath.Join(dir, examplePolicy)))
 	}
 	steps = append(steps, "mint dev-release", "audit list", "audit verify")
-	cli.Printf(p.Stdout, "Dev vault, not for real keys. In another terminal:\n\n  export SIGNET_CONFIG=%s\n", quote(clientConfig))
+	cli.Printf(p.Stdout, "Dev vault, not for real keys. In another terminal:\n\n  export SIGNET_CONFIG=%s\n", cli.Quoted(clientConfig))
 	for _, step := range steps[:3] {
 		cli.Printf(p.Stdout, "  %s %s\n", p.signet(), step)
 	}
@@ -235,7 +234,7 @@ func (p *program) signet() string {
 	}
 	if self, err := os.Executable(); err == nil {
 		if beside := filepath.Join(filepath.Dir(self), name); fileExists(beside) {
-			return quote(beside)
+			return cli.Quoted(beside)
 		}
 	}
 	return name
@@ -244,14 +243,4 @@ func (p *program) signet() string {
 func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// quote writes a word for a shell.
-func quote(word string) string {
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("/._-+:@%,", r)
-	}) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -1,21 +1,10 @@
 package daemon
 
 import (
-	"os/exec"
 	"testing"
 
 	"github.com/p8signet/signet/cmd/internal/cli"
 )
-
-// TestQuote has a real shell read what is printed for one.
-func TestQuote(t *testing.T) {
-	for _, word := range []string{"", "plain/path-1.yaml", "with space", "it's", `"$HOME" \ ;*`, "ümlaut\n"} {
-		out, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+quote(word)).Output()
-		if err != nil || string(out) != word {
-			t.Errorf("%q is written %s and read as %q, %v", word, quote(word), out, err)
-		}
-	}
-}
 
 func TestDevDir(t *testing.T) {
 	tests := []struct{ state, home, want string }{
