@@ -19,7 +19,7 @@ import (
 	"github.com/p8signet/signet/server/policy"
 )
 
-// requestIDHeader is the metadata key under which every answer names its request.
+// requestIDHeader is the metadata key under which every error names its request, and every other answer that is not bare.
 const requestIDHeader = "signet-request-id"
 
 // call is what is known of a call before its request is read.
@@ -86,7 +86,9 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 				_ = grpc.SetTrailer(ctx, id) // all that some clients show of an error
 			}
 		}()
-		_ = grpc.SetHeader(ctx, id)
+		if !rule.bare {
+			_ = grpc.SetHeader(ctx, id)
+		}
 		if err := s.admit(ctx, c, listed); err != nil {
 			return nil, err
 		}

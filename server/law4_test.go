@@ -29,8 +29,8 @@ func TestActions(t *testing.T) {
 	}
 	decided := map[string]string{} // action by request id
 	for _, m := range ours() {
-		var header metadata.MD
-		_, err := call(t.Context(), s.Conn(stranger), m, good[m.Input().FullName()], grpc.Header(&header))
+		var trailer metadata.MD
+		_, err := call(t.Context(), s.Conn(stranger), m, good[m.Input().FullName()], grpc.Trailer(&trailer))
 		action := server.ActionOf(path(m))
 		if action == "" {
 			if err != nil {
@@ -44,7 +44,7 @@ func TestActions(t *testing.T) {
 		if reason(err) != "DENIED" {
 			t.Errorf("%s answered %v to a stranger", path(m), err)
 		}
-		decided[header.Get("signet-request-id")[0]] = string(action)
+		decided[trailer.Get("signet-request-id")[0]] = string(action)
 	}
 	if len(decided) < 14 {
 		t.Errorf("only %d methods are decided", len(decided))
