@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/p8signet/signet/proto/sealed"
 )
@@ -102,7 +103,12 @@ func unmarshalKey(name string, plain []byte) (*Key, error) {
 	if err := k.check(); err != nil {
 		return nil, err
 	}
-	k.Versions = slices.Clone(k.Versions) // encoding/json leaves room for four, which most keys never have
+	// What very many keys have in common is kept once, and what encoding/json makes too large is cut to size.
+	k.Name, k.Kind = name, unique.Make(k.Kind).Value()
+	k.Versions = slices.Clone(k.Versions)
+	for i := range k.Versions {
+		k.Versions[i].State = unique.Make(k.Versions[i].State).Value()
+	}
 	return k, nil
 }
 

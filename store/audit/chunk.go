@@ -10,7 +10,7 @@ import (
 // chunkLen is how many entries a chunk of the index is about: those from k·chunkLen to the next multiple. A chunk is
 // made once its last entry is in the log, and then never changes. The newest entries are in one that is being made.
 const (
-	chunkLen = 1 << 15
+	chunkLen = 1 << 14
 	spanLen  = 256 // entries whose times are kept together
 )
 

@@ -40,7 +40,7 @@ func TestIndexLarge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, end, made := r.Followed(); end != n || made != 1 {
+	if _, end, made := r.Followed(); end != n || made != 2 {
 		t.Fatalf("the index goes to %d in %d made chunks", end, made)
 	}
 	var m model
