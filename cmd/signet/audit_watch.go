@@ -60,7 +60,7 @@ func (a *app) watch(ctx context.Context, cl *client.Client, w client.Watch, form
 	var first, last *signetv1.StoredEntry
 	defer func() {
 		if last != nil {
-			cli.Printf(a.Stderr, "signet audit watch --from %s goes on after the last entry\n", entryName(last.GetOrigin(), last.GetIndex()+1))
+			cli.Printf(a.Stderr, "the same command with --from %s goes on after the last entry\n", entryName(last.GetOrigin(), last.GetIndex()+1))
 		}
 	}()
 	several := false

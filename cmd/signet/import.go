@@ -163,7 +163,7 @@ func importProblem(err error) error {
 	}
 	switch e.Reason() {
 	case "KEY_KNOWN":
-		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of it; --allow-duplicate NAME lets a key in under a second name"}
+		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of it; a key that is here under another name is let in under a second one with --allow-duplicate"}
 	case "NO_DUPLICATE":
 		return &cli.Failure{Err: err, Todo: "leave --allow-duplicate out to import it as a new key"}
 	case "SEAL_EXPIRED":
