@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"iter"
 	"math/bits"
+	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -197,18 +199,20 @@ func (c *Client) Entries(ctx context.Context, f *signetv1.EntryFilter, order sig
 }
 
 // VerifyEntries fetches every entry under a checkpoint and computes the tree anew from their bytes: what the server lists is then
-// what was signed, no entry missing, added, changed or moved. progress, which may be nil, is told how many are done.
+// what was signed, no entry missing, added, changed or moved. progress, which may be nil, is told how many are done. ErrArchived when
+// the oldest entries are not there any more; VerifyLogs verifies the others.
 func (c *Client) VerifyEntries(ctx context.Context, cp Signed, progress func(done int64)) error {
-	return c.walk(ctx, cp.Checkpoint, "the checkpoint is", func(_ *auditlog.Entry, t *tree) {
+	return c.walk(ctx, cp.Checkpoint, "the checkpoint is", func(*auditlog.Entry, int64) {}, func(t *tree) {
 		if progress != nil {
 			progress(t.size)
 		}
 	})
 }
 
-// walk fetches the entries under a head, hands each to each with the tree that ends with it, and verifies the head. Until it has
-// returned nil nothing that each saw is verified. who vouches for the head, and is for the error's text.
-func (c *Client) walk(ctx context.Context, head auditlog.Checkpoint, who string, each func(*auditlog.Entry, *tree)) error {
+// walk fetches the entries under a head, oldest first, hands each with its index to see, and the tree that ends with it to grown, and
+// verifies the head. Until it has returned nil nothing that either saw is verified. who vouches for the head, and is for the error's
+// text.
+func (c *Client) walk(ctx context.Context, head auditlog.Checkpoint, who string, see func(*auditlog.Entry, int64), grown func(*tree)) error {
 	var t tree
 	for e, err := range c.Entries(ctx, &signetv1.EntryFilter{Log: head.Origin.String()}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 5000) {
 		if t.size == head.Size {
@@ -217,23 +221,93 @@ func (c *Client) walk(ctx context.Context, head auditlog.Checkpoint, who string,
 		if err != nil {
 			return err
 		}
-		if e.GetIndex() != t.size || e.GetOrigin() != head.Origin.String() {
-			return fmt.Errorf("%w: entry %d is missing or out of place in what the server lists", ErrUnverified, t.size)
-		}
-		entry, err := auditlog.ParseEntry(e.GetLine())
+		entry, err := listed(e, head, t.size)
 		if err != nil {
-			return fmt.Errorf("%w: entry %d is not an entry: %w", ErrUnverified, t.size, err)
+			return err
 		}
 		t.add(auditlog.LeafHash(e.GetLine()))
-		each(entry, &t)
+		see(entry, e.GetIndex())
+		grown(&t)
 	}
-	if t.size != head.Size {
-		return fmt.Errorf("%w: %s over %d entries, and the server lists only %d", ErrUnverified, who, head.Size, t.size)
+	return t.isHead(head, who)
+}
+
+// walkBack is walk for a log whose oldest entries are archived: it fetches those that are there newest first, which is the order in
+// which see gets them, and answers the index of the first. The tree of what is archived needs no trust: it is the left side of the
+// first entry's inclusion proof, and with another one the entries would not give the head that was signed. Where nothing is left
+// under the head there is nothing to verify, and grown is not called.
+func (c *Client) walkBack(ctx context.Context, head auditlog.Checkpoint, who string, see func(*auditlog.Entry, int64), grown func(*tree)) (int64, error) {
+	var oldest *signetv1.StoredEntry
+	var leaves []tlog.Hash // newest first
+	first := head.Size
+	for e, err := range c.Entries(ctx, &signetv1.EntryFilter{Log: head.Origin.String()}, signetv1.EntryOrder_ENTRY_ORDER_UNSPECIFIED, 5000) {
+		if errors.Is(err, ErrArchived) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+		if e.GetIndex() >= head.Size {
+			continue // younger than the head
+		}
+		entry, err := listed(e, head, first-1)
+		if err != nil {
+			return 0, err
+		}
+		first--
+		leaves, oldest = append(leaves, auditlog.LeafHash(e.GetLine())), e
+		see(entry, first)
 	}
-	if t.hash() != head.Hash {
-		return fmt.Errorf("%w: the entries that the server lists are not those that were signed", ErrUnverified)
+	if oldest == nil {
+		return first, nil
 	}
-	return nil
+	proof, _, err := c.Prove(ctx, oldest)
+	if err != nil {
+		return 0, err
+	}
+	t, err := leftOf(proof)
+	if err != nil {
+		return 0, err
+	}
+	grown(t)
+	for i := len(leaves) - 1; i >= 0; i-- {
+		t.add(leaves[i])
+		grown(t)
+	}
+	return first, t.isHead(head, who)
+}
+
+// listed is an entry that the server listed, if it is the one at this index of the head's log.
+func listed(e *signetv1.StoredEntry, head auditlog.Checkpoint, index int64) (*auditlog.Entry, error) {
+	if e.GetIndex() != index || e.GetOrigin() != head.Origin.String() {
+		return nil, fmt.Errorf("%w: entry %d is missing or out of place in what the server lists", ErrUnverified, index)
+	}
+	entry, err := auditlog.ParseEntry(e.GetLine())
+	if err != nil {
+		return nil, fmt.Errorf("%w: entry %d is not an entry: %w", ErrUnverified, index, err)
+	}
+	return entry, nil
+}
+
+// leftOf is the tree of the entries before one, as its inclusion proof has it: the path's left siblings are the complete subtrees of
+// that tree, the smallest first (RFC 6962, section 2.1.1).
+func leftOf(r *auditlog.Receipt) (*tree, error) {
+	t := &tree{size: r.Index}
+	node, last := r.Index, r.Checkpoint.Size-1
+	for _, h := range r.Proof {
+		for node&1 == 0 && node == last { // a level at which the path has no sibling
+			node, last = node>>1, last>>1
+		}
+		if node&1 == 1 {
+			t.roots = append(t.roots, h)
+		}
+		node, last = node>>1, last>>1
+	}
+	slices.Reverse(t.roots)
+	if len(t.roots) != bits.OnesCount64(uint64(r.Index)) { //nolint:gosec // not negative
+		return nil, fmt.Errorf("%w: the proof is not of entry %d", ErrUnverified, r.Index)
+	}
+	return t, nil
 }
 
 // tree computes an RFC 6962 tree hash leaf by leaf, keeping the roots of the complete subtrees, largest first.
@@ -249,6 +323,17 @@ func (t *tree) add(leaf tlog.Hash) {
 		n := len(t.roots)
 		t.roots = append(t.roots[:n-2], tlog.NodeHash(t.roots[n-2], t.roots[n-1]))
 	}
+}
+
+// isHead is nil if the tree is the one that a head is over.
+func (t *tree) isHead(head auditlog.Checkpoint, who string) error {
+	if t.size != head.Size {
+		return fmt.Errorf("%w: %s over %d entries, and the server lists only %d", ErrUnverified, who, head.Size, t.size)
+	}
+	if t.hash() != head.Hash {
+		return fmt.Errorf("%w: the entries that the server lists are not those that were signed", ErrUnverified)
+	}
+	return nil
 }
 
 func (t *tree) hash() tlog.Hash {

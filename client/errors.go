@@ -50,6 +50,8 @@ var (
 	// ErrLogEnded: a gap has ended this log, which is not the current one, and nothing is signed over what is left of it. VerifyLogs
 	// verifies it by the first entry of the log that came after it.
 	ErrLogEnded = errors.New("log ended by a gap")
+	// ErrArchived: entries that were asked for lie in segments that were archived; what verifies the archive is its own directory.
+	ErrArchived = errors.New("entries are archived")
 	// ErrNoLogKey: the configuration pins no key for this log, so nothing about it can be verified.
 	ErrNoLogKey = errors.New("no log key")
 )
@@ -84,6 +86,7 @@ var byReason = map[string]error{
 	"OUTCOME_UNKNOWN":    ErrUnavailable,
 	"GAP":                ErrUnavailable,
 	"LOG_ENDED":          ErrLogEnded,
+	"ARCHIVED":           ErrArchived,
 	"CLOCK":              ErrUnavailable,
 	"SHUTTING_DOWN":      ErrUnavailable,
 }

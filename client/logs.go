@@ -34,6 +34,9 @@ type VerifiedLog struct {
 	Note []byte
 	// NoteSize is how many entries Note is over.
 	NoteSize int64
+	// From is the index of the first entry that was looked at: those before it are archived, and were not. What the log before it was
+	// is then not known either.
+	From int64
 	// Ended is the gap that ended it; nil for the current log.
 	Ended *Gap
 	// Missing are the anchors of this log that it does not contain.
@@ -109,10 +112,9 @@ func (c *Client) verifyLog(ctx context.Context, log *VerifiedLog, anchors []Sign
 			}
 		}
 	}
-	compare(&tree{})
 	var first *auditlog.Entry
-	err := c.walk(ctx, log.Checkpoint, who, func(e *auditlog.Entry, t *tree) {
-		if t.size == 1 {
+	see := func(e *auditlog.Entry, index int64) {
+		if index == 0 {
 			first = e
 		}
 		if e.Action == actionAcknowledge && e.Gap != nil && e.Principal != nil && acknowledges(e) {
@@ -120,9 +122,18 @@ func (c *Client) verifyLog(ctx context.Context, log *VerifiedLog, anchors []Sign
 				acknowledged[e.Gap.ID] = &Acknowledgement{By: e.Principal.ID, Time: e.Time.UTC(), Reason: e.Justification}
 			}
 		}
+	}
+	grown := func(t *tree) {
 		compare(t)
 		report(t.size)
-	})
+	}
+	grown(&tree{})
+	err := c.walk(ctx, log.Checkpoint, who, see, grown)
+	if errors.Is(err, ErrArchived) {
+		if log.From, err = c.walkBack(ctx, log.Checkpoint, who, see, grown); err == nil {
+			err = c.containedBefore(ctx, log, anchors, contained)
+		}
+	}
 	if err != nil {
 		return auditlog.Checkpoint{}, nil, err
 	}
@@ -144,6 +155,54 @@ func (c *Client) verifyLog(ctx context.Context, log *VerifiedLog, anchors []Sign
 		return auditlog.Checkpoint{}, nil, fmt.Errorf("%w: the first entry names no log: %w", ErrUnverified, err)
 	}
 	return before, &Gap{ID: g.ID, Detail: first.Reason, Found: first.Time.UTC()}, nil
+}
+
+// containedBefore has the anchors proved that end before the first entry of a log that is there: by consistency with a checkpoint
+// that the verified head is consistent with, too.
+func (c *Client) containedBefore(ctx context.Context, log *VerifiedLog, anchors []Signed, contained []bool) error {
+	for i, a := range anchors {
+		if contained[i] || a.Size > log.From {
+			continue
+		}
+		proved, err := c.precedes(ctx, a, log)
+		if e, ok := errors.AsType[*Error](err); errors.Is(err, ErrUnverified) || ok && e.Reason() == "GAP" {
+			continue // it is missing
+		}
+		if err != nil {
+			return err
+		}
+		contained[i] = proved
+	}
+	return nil
+}
+
+// precedes says whether a log grew from a checkpoint to the newest signed one that was verified. The server proves either against its
+// latest, which moves about once a second.
+func (c *Client) precedes(ctx context.Context, a Signed, log *VerifiedLog) (bool, error) {
+	if log.Note == nil {
+		return false, nil
+	}
+	verified, err := c.logs.open(log.Note)
+	if err != nil {
+		return false, err
+	}
+	for range 5 {
+		after, err := c.Since(ctx, a)
+		if err != nil {
+			return false, err
+		}
+		if after.Checkpoint == verified.Checkpoint {
+			return true, nil
+		}
+		latest, err := c.Since(ctx, verified)
+		if err != nil {
+			return false, err
+		}
+		if latest.Checkpoint == after.Checkpoint {
+			return true, nil
+		}
+	}
+	return false, fmt.Errorf("log %s grew faster than it could be proved that it contains the checkpoint of %d entries; try again", log.Origin.Log, a.Size)
 }
 
 // acknowledges says whether an entry of an acknowledgement is of one that was made, now or before.

@@ -58,7 +58,7 @@ the tree.`,
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			entries, err := newest(ctx, cl, &f, limit)
-			if err != nil && !isArchived(err) {
+			if err != nil && !errors.Is(err, client.ErrArchived) {
 				return byFlag(err)
 			}
 			// What is here is printed before it is said that there may be more in an archive.
@@ -80,12 +80,6 @@ func byFlag(err error) error {
 		return cli.Malformedf("", "--%s: %s", name, p.Message)
 	}
 	return err
-}
-
-// isArchived reports whether an error says that entries are in segments that were archived.
-func isArchived(err error) bool {
-	e, ok := errors.AsType[*client.Error](err)
-	return ok && e.Reason() == "ARCHIVED"
 }
 
 // listEntries prints entries as a table, or their stored bytes.
@@ -306,9 +300,6 @@ func unproved(err error) error {
 	case ok && e.Reason() == "GAP":
 		return &cli.Failure{Code: cli.Other, Err: fmt.Errorf("the log is not what was signed before: %w", err),
 			Todo: "keep the server's disk as it is: signet audit verify says which gap it is, and signet system status whether the server mints"}
-	case isArchived(err):
-		return &cli.Failure{Code: cli.Other, Err: errors.New("old segments of the log were archived: the server has not all of its entries any more"),
-			Todo: "signet audit verify --dir ARCHIVE --dir LOG proves archive and log together; signet audit checkpoint, that the log only grew"}
 	case errors.Is(err, client.ErrLogEnded):
 		return &cli.Failure{Code: cli.Other, Err: err, Todo: "signet audit verify verifies what is left of it, and names the gap"}
 	case errors.Is(err, client.ErrUnverified):

@@ -293,6 +293,8 @@ type verifiedJSON struct {
 	Origin string `json:"origin"`
 	Size   int64  `json:"size"`
 	Hash   string `json:"hash"`
+	// From is the index of the first entry that was looked at: those before it are archived.
+	From int64 `json:"from"`
 	// PinnedSize is the size of the checkpoint that was pinned before; -1 when this is the first time.
 	PinnedSize int64 `json:"pinnedSize"`
 	// PinMissing: the log does not contain that checkpoint.
@@ -320,7 +322,7 @@ type acknowledgedJSON struct {
 func (a *app) printVerified(logs []client.VerifiedLog, anchors []anchor, format string) error {
 	var all []verifiedJSON
 	for _, l := range slices.Backward(logs) {
-		v := verifiedJSON{Origin: l.Origin.String(), Size: l.Size, Hash: l.Hash.String(), PinnedSize: -1}
+		v := verifiedJSON{Origin: l.Origin.String(), Size: l.Size, Hash: l.Hash.String(), From: l.From, PinnedSize: -1}
 		for _, n := range anchors {
 			if n.file == "" && n.Origin == l.Origin {
 				v.PinnedSize, v.PinMissing = n.Size, n.missing(&l)
@@ -355,6 +357,9 @@ func (a *app) printVerified(logs []client.VerifiedLog, anchors []anchor, format 
 			what = fmt.Sprintf("%d entries, first seen now, and pinned", v.Size)
 		}
 		cli.Printf(a.Stdout, "verified: %s, %s\n", v.Origin, what)
+		if v.From > 0 {
+			cli.Printf(a.Stdout, "  its entries before index %d are archived and were not looked at: signet audit verify --dir ARCHIVE --dir LOG verifies them\n", v.From)
+		}
 	}
 	return nil
 }
