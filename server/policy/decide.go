@@ -204,7 +204,7 @@ func (p *Policy) decideMint(d *Decision, c *caller, r *Request, facts Facts) {
 	}
 	var first *grant
 	for _, set := range c.sets {
-		first = earlier(first, set.mint[pr])
+		first = earlier(first, set.mint.get(pr))
 	}
 	if first == nil {
 		d.reason = "no grant of the caller's allows the profile"

@@ -38,7 +38,7 @@ type glob struct {
 // grantSet is what the grants with one and the same selector give.
 type grantSet struct {
 	deny *grant              // the first that denies
-	mint map[*profile]*grant // the first that mints the profile
+	mint mints               // the first that mints the profile
 	do   map[Action][]*grant // all that allow the action, for their on differs
 }
 
@@ -103,12 +103,7 @@ func (s *grantSet) add(g *grant) {
 		return
 	}
 	for _, p := range g.mint {
-		if s.mint == nil {
-			s.mint = make(map[*profile]*grant)
-		}
-		if s.mint[p] == nil {
-			s.mint[p] = g
-		}
+		s.mint.add(p, g)
 	}
 	for _, a := range g.do {
 		if s.do == nil {

@@ -105,7 +105,7 @@ func (ix *index) covering(s selector) []*grantSet {
 // gives.
 func (g *grant) shadowed(sets []*grantSet) bool {
 	for _, pr := range g.mint {
-		if !slices.ContainsFunc(sets, func(s *grantSet) bool { return s.mint[pr] != nil && s.mint[pr].order < g.order }) {
+		if !slices.ContainsFunc(sets, func(s *grantSet) bool { by := s.mint.get(pr); return by != nil && by.order < g.order }) {
 			return false
 		}
 	}

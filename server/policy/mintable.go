@@ -46,7 +46,7 @@ func (p *Policy) Mintable(who Principal) []ProfileName {
 	}
 	names := make(map[ProfileName]struct{})
 	for _, set := range c.sets {
-		for pr := range set.mint {
+		for _, pr := range set.mint.profiles() {
 			names[pr.name] = struct{}{}
 		}
 	}

@@ -12,8 +12,8 @@ import (
 // the heap may always grow to heapFloor. One of ten thousand keys is to stay small, and may gather gcLeast per cent. The
 // more there is in use, the more a collection costs and the less memory is what is scarce: up to gcMost per cent.
 const (
-	heapFloor  = 24 << 20 // bytes
-	gcLeast    = 40
+	heapFloor  = 22 << 20 // bytes
+	gcLeast    = 34
 	gcMost     = 150
 	gcInterval = time.Second // how soon a heap that has grown is seen
 )
