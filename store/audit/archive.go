@@ -165,13 +165,13 @@ func (a *archiver) move(ctx context.Context, f segmentFile, part bool) error {
 	return a.from.SyncDir(a.log)
 }
 
-// copy copies a file, unless the same is there already.
+// copy copies a file, unless the same is there already: then whoever put it there need not have synced it.
 func (a *archiver) copy(ctx context.Context, name string, sum auditlog.Sum) error {
 	there := path.Join(a.log, name)
 	have, _, err := digest(ctx, a.to, there, 0)
 	switch {
 	case err == nil && have == sum:
-		return nil
+		return a.settle(there)
 	case err == nil:
 		return fmt.Errorf("the archive has another %s already; it is left as it is", there)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -213,6 +213,18 @@ func (a *archiver) write(ctx context.Context, name string) error {
 	}
 	if err := a.to.Rename(temp, name); err != nil {
 		return err
+	}
+	return errors.Join(a.to.SyncDir(a.log), a.to.SyncDir("."))
+}
+
+// settle syncs a file that is in the archive already, and its name.
+func (a *archiver) settle(name string) error {
+	f, err := a.to.Open(name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("syncing what is in the archive already: %w", err)
 	}
 	return errors.Join(a.to.SyncDir(a.log), a.to.SyncDir("."))
 }

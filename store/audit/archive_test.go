@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -265,6 +266,55 @@ func TestArchiveFails(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestArchiveThenPower ends an archiving at every operation, as a kill does, repeats it, and cuts the power of both places
+// before and after: what a process left behind, and nobody synced, is not taken for a copy.
+func TestArchiveThenPower(t *testing.T) {
+	pristine, _ := segmented(t, 25, 0)
+	for _, where := range []string{"from", "to"} {
+		for n := 0; ; n++ {
+			from, to := pristine.Fork(), storetest.NewFaultFS()
+			failing := map[string]*storetest.FaultFS{"from": from, "to": to}[where]
+			failing.Inject(endAt(failing.Ops() + n))
+			_, killed := audit.Archive(t.Context(), from, to, second(15).Time)
+			failing.Inject(nil)
+			whole := func(when string) {
+				for seed := range uint64(8) {
+					r, err := auditlog.VerifySegments(together(
+						to.Fork().PowerCut(rand.New(rand.NewPCG(seed, 1))), from.Fork().PowerCut(rand.New(rand.NewPCG(seed, 2))),
+					), verifier, auditlog.VerifyOptions{})
+					if err != nil || len(r.Damage) > 0 || r.Signed != 25 {
+						t.Fatalf("%s: operation %d of %s: %+v, %v", when, n, where, r, err)
+					}
+				}
+			}
+			whole("killed")
+			if _, err := audit.Archive(t.Context(), from, to, second(15).Time); err != nil {
+				t.Fatalf("repeated after operation %d of %s: %v", n, where, err)
+			}
+			whole("repeated")
+			there := slices.Sorted(maps.Keys(to.Files(origin.Log)))
+			for seed := range uint64(8) {
+				if after := slices.Sorted(maps.Keys(to.Fork().PowerCut(rand.New(rand.NewPCG(seed, 1))).Files(origin.Log))); !slices.Equal(after, there) {
+					t.Fatalf("operation %d of %s: the archive had %v, and has %v", n, where, there, after)
+				}
+			}
+			if killed == nil {
+				break
+			}
+		}
+	}
+}
+
+// endAt lets nothing happen from the nth operation on.
+func endAt(n int) func(storetest.Op) storetest.Fault {
+	return func(op storetest.Op) storetest.Fault {
+		if op.N < n {
+			return storetest.Fault{}
+		}
+		return storetest.Fault{Err: errDisk, Effect: storetest.Lost}
 	}
 }
 
