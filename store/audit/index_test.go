@@ -257,10 +257,10 @@ func TestIndexFollows(t *testing.T) {
 // TestIndexOfAnother: an index that is of another log, of another history or ahead of the log is not believed, and
 // that is said.
 func TestIndexOfAnother(t *testing.T) {
-	build := func(n int, other bool) *storetest.FaultFS {
+	buildEvery := func(n int, other bool, every int64) *storetest.FaultFS {
 		fsys := storetest.NewFaultFS()
 		c := config(fsys)
-		c.IndexEvery(10)
+		c.IndexEvery(every)
 		l := mustOpen(t, c)
 		for i := range n {
 			e := entry(i)
@@ -275,6 +275,7 @@ func TestIndexOfAnother(t *testing.T) {
 		mustClose(t, l)
 		return fsys
 	}
+	build := func(n int, other bool) *storetest.FaultFS { return buildEvery(n, other, 10) }
 	index := func(f *storetest.FaultFS) []byte { return f.Files(origin.Log)["index"].Data }
 	for _, tt := range []struct {
 		name string
@@ -285,6 +286,7 @@ func TestIndexOfAnother(t *testing.T) {
 		{"its own", index(build(35, false)), "", 30},
 		{"ahead", index(build(99, false)), "ahead of the log", 30},
 		{"another history", index(build(35, true)), "another history", 0},
+		{"of a version with longer chunks", index(buildEvery(35, false, 20)), "damaged, or of another log", 0},
 		{"nothing like it", []byte(strings.Repeat("no index at all ", 100)), "damaged, or of another log", 0},
 		{"half a header", index(build(35, false))[:20], "half written", 0},
 		{"half a chunk", index(build(35, false))[:len(index(build(35, false)))-3], "half written", 20},

@@ -115,7 +115,8 @@ func (c *chunk) header() []byte {
 	return sealer{c.x.key, c.first}.append(nil, partHeader, int(c.offset), b)
 }
 
-// parseHeader parses what is at offset; false if that is no header of this index.
+// parseHeader parses what is at offset; false if that is no header of this index. One with chunks of another length, as
+// another version made it, is none: places in it would be taken for others, and entries missed.
 func (x *index) parseHeader(b []byte, offset int64) (*chunk, bool) {
 	c := &chunk{x: x, offset: offset}
 	if string(b[:len(indexMagic)]) != indexMagic {
@@ -127,7 +128,7 @@ func (x *index) parseHeader(b []byte, offset int64) (*chunk, bool) {
 		*n, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:] //nolint:gosec // its bits
 	}
 	_, err := sealer{x.key, c.first}.open(partHeader, int(offset), b)
-	return c, err == nil
+	return c, err == nil && c.base%x.every == 0 && c.base <= c.first && c.first < c.next && c.next == c.base+x.every
 }
 
 // length is the chunk's in the file.
