@@ -56,16 +56,15 @@ const (
 // It reads the log by index and holds one page at most, which nobody waits for: a reader who is slow falls behind and
 // holds nobody up. One who has fallen behind what was archived is told so.
 func (l *Log) Watch(ctx context.Context, p policy.Principal, req WatchRequest, send func(Watched) error) error {
-	if l.watches.Add(1) > maxWatches {
-		l.watches.Add(-1)
-		return &Error{Kind: ErrRateLimited, Reason: ReasonRateLimited, RetryAfter: watchQuiet, Public: "there are too many watches of the log already; end one"}
-	}
-	defer l.watches.Add(-1)
 	w := watch{l: l, match: req.Filter.Match, send: send}
+	defer w.leave()
 	begun := false
 	pos, err := l.answer(ctx, p, ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}, func(call *call) error {
 		w.call = call
 		if err := w.record(req.Filter); err != nil {
+			return err
+		}
+		if err := w.enter(); err != nil {
 			return err
 		}
 		var err error
@@ -89,6 +88,23 @@ type watch struct {
 	send  func(Watched) error
 	log   string // id
 	index int64  // of the next entry
+	in    bool   // it is counted in l.watches
+}
+
+// enter counts the watch, once it is allowed: who is denied takes nobody's place and hears of nobody's.
+func (w *watch) enter() error {
+	if w.l.watches.Add(1) > maxWatches {
+		w.l.watches.Add(-1)
+		return &Error{Kind: ErrRateLimited, Reason: ReasonRateLimited, RetryAfter: watchQuiet, Public: "there are too many watches of the log already; end one"}
+	}
+	w.in = true
+	return nil
+}
+
+func (w *watch) leave() {
+	if w.in {
+		w.l.watches.Add(-1)
+	}
 }
 
 // record puts the filter into the entry, as Entries does.

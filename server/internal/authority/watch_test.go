@@ -230,6 +230,14 @@ func TestWatchEnds(t *testing.T) {
 		all = append(all, w)
 	}
 	wantReason(t, <-v.watch(t, securityID, WatchRequest{}).ended, ErrRateLimited, ReasonRateLimited)
+	wantReason(t, <-v.watch(t, strangerID, WatchRequest{}).ended, ErrDenied, ReasonDenied) // and does not hear of the others
+	for _, who := range []string{securityID, strangerID} {
+		if !slices.ContainsFunc(v.entries(), func(e *auditlog.Entry) bool {
+			return e.Principal != nil && e.Principal.ID == who && e.Action == "audit.read" && e.Outcome == auditlog.Denied
+		}) {
+			t.Errorf("that %s was refused is not recorded", who)
+		}
+	}
 	_ = all[0].end()
 	last := v.watch(t, securityID, WatchRequest{})
 	last.take()
