@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -76,10 +75,37 @@ func archivePlace(log, to string) error {
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return err
 	}
-	if rel, err := filepath.Rel(l, abs); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return cli.Malformedf("choose another disk, or at least another directory", "--to lies within the log that is to be archived")
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		if same(dir, l) {
+			return cli.Malformedf(otherPlace, "--to lies within the log that is to be archived")
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	logs, err := os.ReadDir(l)
+	if err != nil {
+		return fmt.Errorf("reading the log's directory: %w", err)
+	}
+	for _, d := range logs {
+		if d.IsDir() && same(filepath.Join(abs, d.Name()), filepath.Join(l, d.Name())) {
+			return cli.Malformedf(otherPlace, "%s in --to is the log that is to be archived", d.Name())
+		}
 	}
 	return nil
+}
+
+const otherPlace = "choose another disk, or at least another directory"
+
+// same says whether two paths are of one directory, however they are spelled: through a link, a mount, or in other letters where
+// the file system does not mind. A segment would be its own copy, and be removed.
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 func (p *program) printArchived(moved []audit.Archived, to, format string) error {
