@@ -67,6 +67,7 @@ func handedRows() []handedRow {
 		{name: "fastlane, with a byte order mark", text: "\uFEFF{" + ids + "," + key + "}\r\n", want: fastlane(nil)},
 		{name: "fastlane, members that nobody knows", text: `{` + ids + `, "extra": {"key": ["}", {}], "n": null}, "more": [1, "]"], ` + key + `}`, want: fastlane(nil)},
 		{name: "fastlane, an individual key", text: `{"key_id": "` + handedID + `", ` + key + `}`, want: fastlane(func(h *Handed) { h.Kind, h.Issuer = KindAppStoreConnectIndividual, "" })},
+		{name: "fastlane, spaces before commas", text: `{ "key_id" : "` + handedID + `" , "issuer_id" : "` + handedIssuer + `" ,` + key + ` }`, want: fastlane(nil)},
 		{name: "fastlane, issuer null", text: `{"key_id": "` + handedID + `", "issuer_id": null, ` + key + `}`, want: fastlane(func(h *Handed) { h.Kind, h.Issuer = KindAppStoreConnectIndividual, "" })},
 		{name: "fastlane, issuer empty", text: `{"key_id": "` + handedID + `", "issuer_id": " ", ` + key + `}`, err: "issuer_id is empty: fill it in, or take the line out"},
 		{name: "fastlane, in house", text: `{` + ids + `, ` + key + `, "in_house": true}`, want: fastlane(func(h *Handed) { h.Kind = KindEnterprise })},

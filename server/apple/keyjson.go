@@ -103,7 +103,7 @@ func (j *jsonText) object(text []byte) (map[string][]byte, error) {
 			return nil, errJSONTwice
 		}
 		members[name] = bytes.TrimSpace(rest[:n])
-		rest = bytes.TrimSpace(bytes.TrimPrefix(rest[n:], []byte(",")))
+		rest = behind(rest[n:])
 	}
 	return members, nil
 }
@@ -115,9 +115,14 @@ func array(text []byte) [][]byte {
 	for rest[0] != ']' {
 		n := valueLen(rest)
 		all = append(all, bytes.TrimSpace(rest[:n]))
-		rest = bytes.TrimSpace(bytes.TrimPrefix(rest[n:], []byte(",")))
+		rest = behind(rest[n:])
 	}
 	return all
+}
+
+// behind is what follows a value of a valid object or array, and the comma after it.
+func behind(text []byte) []byte {
+	return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(text), []byte(",")))
 }
 
 // valueLen is the length of the value at the beginning of the rest of a valid object or array.
