@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
 )
 
 // hidePrefix begins the name of every hideaway.
@@ -31,13 +33,22 @@ type hideaway struct {
 	orders *os.File // to the guard; its end is this process's end
 }
 
-// hide makes a hideaway. The guard is there before the directory.
-func (a *app) hide() (_ *hideaway, err error) {
+// hide makes a hideaway.
+func (a *app) hide() (*hideaway, error) {
 	base, memory := a.hidePlace()
 	if !memory {
 		a.say("there is no file system in memory, so that the token's file lies on disk, in %s", base)
 	}
-	sweep(base, a.Now())
+	return hideIn(base, a.Now())
+}
+
+// hideIn makes a hideaway in a directory. The guard is there before it.
+func hideIn(base string, now time.Time) (_ *hideaway, err error) {
+	if !safe(base) {
+		return nil, cli.Malformedf("name a directory of your own in TMPDIR",
+			"there is no place for the token's file: %s cannot be written, or others could put a directory of theirs in the place of ours there", base)
+	}
+	sweep(base, now)
 	h := &hideaway{dir: filepath.Join(base, hidePrefix+rand.Text())}
 	if err := h.post(); err != nil {
 		return nil, err

@@ -251,3 +251,17 @@ func TestGuardObeys(t *testing.T) {
 		t.Error("it was not removed")
 	}
 }
+
+// TestHideRefuses: where others can rename, no token is put, even if there is no other place.
+func TestHideRefuses(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := hideIn(dir, time.Now()); err == nil {
+		t.Errorf("it was put into %s", h.dir)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left there: %v, %v", left, err)
+	}
+}
