@@ -100,7 +100,7 @@ func (a *app) folder(dir string) ([]*item, []string, error) {
 			continue
 		}
 		for _, i := range items {
-			if i.source != nil && i.source.handed.Shape != "" && i.source.handed.Path == "" && samePath(i.source.file, by.source.keyFile) {
+			if i.source != nil && i.source.handed.Shape != "" && i.source.handed.Path == "" && cli.SameFile(i.source.file, by.source.keyFile) {
 				taken[i] = true
 				i.source.wipe()
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -288,14 +287,4 @@ func (s *source) batchName(prefix string) (string, error) {
 		return "", cli.Malformedf("", "no name can be made of what it is called: %w", err)
 	}
 	return name, nil
-}
-
-// samePath says whether two paths name one file, as far as that can be found out.
-func samePath(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
 }

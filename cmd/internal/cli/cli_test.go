@@ -203,6 +203,26 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+func TestSameFile(t *testing.T) {
+	dir := t.TempDir()
+	path, other, link := filepath.Join(dir, "f"), filepath.Join(dir, "g"), filepath.Join(dir, "link")
+	for _, err := range []error{os.WriteFile(path, nil, 0o600), os.WriteFile(other, nil, 0o600), os.Symlink(path, link)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	missing := filepath.Join(dir, "missing")
+	tests := []struct {
+		a, b string
+		want bool
+	}{{path, path, true}, {path, link, true}, {path, dir + "/./f", true}, {path, other, false}, {path, missing, false}, {missing, path, false}, {missing, missing, false}}
+	for _, tt := range tests {
+		if got := SameFile(tt.a, tt.b); got != tt.want {
+			t.Errorf("SameFile(%s, %s) = %v", tt.a, tt.b, got)
+		}
+	}
+}
+
 // full is a device with no space left.
 type full struct{}
 

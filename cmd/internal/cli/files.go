@@ -53,3 +53,14 @@ func SyncDir(dir string) error {
 	}
 	return nil
 }
+
+// SameFile says whether two paths are of one file or directory, however they are spelled: through a link, a mount, or in other letters
+// where the file system does not mind. What cannot be looked at is nothing's same.
+func SameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}

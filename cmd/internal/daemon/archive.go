@@ -59,7 +59,8 @@ signet audit verify --dir DIR --dir LOG proves archive and log together, and --d
 	return cmd
 }
 
-// archivePlace refuses an archive that is not there, or that would be taken for a log.
+// archivePlace refuses an archive that is not there, or that would be taken for a log, or that is the log under another spelling: a
+// segment would be its own copy, and be removed.
 func archivePlace(log, to string) error {
 	if st, err := os.Stat(to); err != nil || !st.IsDir() {
 		return cli.Malformedf("make it, or mount it", "--to: %s is not a directory", to)
@@ -76,7 +77,7 @@ func archivePlace(log, to string) error {
 		return err
 	}
 	for dir := abs; ; dir = filepath.Dir(dir) {
-		if same(dir, l) {
+		if cli.SameFile(dir, l) {
 			return cli.Malformedf(otherPlace, "--to lies within the log that is to be archived")
 		}
 		if dir == filepath.Dir(dir) {
@@ -88,7 +89,7 @@ func archivePlace(log, to string) error {
 		return fmt.Errorf("reading the log's directory: %w", err)
 	}
 	for _, d := range logs {
-		if d.IsDir() && same(filepath.Join(abs, d.Name()), filepath.Join(l, d.Name())) {
+		if d.IsDir() && cli.SameFile(filepath.Join(abs, d.Name()), filepath.Join(l, d.Name())) {
 			return cli.Malformedf(otherPlace, "%s in --to is the log that is to be archived", d.Name())
 		}
 	}
@@ -96,17 +97,6 @@ func archivePlace(log, to string) error {
 }
 
 const otherPlace = "choose another disk, or at least another directory"
-
-// same says whether two paths are of one directory, however they are spelled: through a link, a mount, or in other letters where
-// the file system does not mind. A segment would be its own copy, and be removed.
-func same(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
-}
 
 func (p *program) printArchived(moved []audit.Archived, to, format string) error {
 	total := int64(0)
