@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/base64"
 
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/apple"
@@ -75,15 +74,9 @@ func parseFacts(f *signetv1.KeyFacts) (apple.Facts, error) {
 func (k *keyService) ListKeys(ctx context.Context, req *signetv1.ListKeysRequest) (*signetv1.ListKeysResponse, error) {
 	who, request := caller(ctx)
 	ask := authority.ListKeysRequest{Request: request, Limit: pageSize(req.GetPageSize())}
-	if token := req.GetPageToken(); token != "" {
-		// The token is the last name of the page before, encoded so that nobody takes it for one.
-		last, err := base64.RawURLEncoding.DecodeString(token)
-		if err != nil {
-			return nil, errPageToken
-		}
-		if ask.After, err = policy.ParseKeyName(string(last)); err != nil {
-			return nil, errPageToken
-		}
+	var err error
+	if ask.After, err = nameAfter(req.GetPageToken(), policy.ParseKeyName); err != nil {
+		return nil, err
 	}
 	keys, more, err := k.core.List(ctx, who, ask)
 	if err != nil {
@@ -94,7 +87,7 @@ func (k *keyService) ListKeys(ctx context.Context, req *signetv1.ListKeysRequest
 		page.Keys[i] = wireKey(key)
 	}
 	if more && len(keys) > 0 {
-		page.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(keys[len(keys)-1].Name))
+		page.NextPageToken = pageTokenOf(keys[len(keys)-1].Name)
 	}
 	return page, nil
 }
@@ -203,15 +196,4 @@ func wireExposure(e authority.Exposure) *signetv1.Exposure {
 		wire.Logs = append(wire.Logs, known)
 	}
 	return wire
-}
-
-// errPageToken is a page token that is not ours.
-var errPageToken = malformed("page_token", "not a token of a page before")
-
-// pageSize is what is answered at most when a caller does not say.
-func pageSize(asked int32) int {
-	if asked == 0 {
-		return 100
-	}
-	return int(asked)
 }

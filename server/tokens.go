@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"math"
 	"time"
@@ -74,15 +73,9 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 func (t *tokenService) ListProfiles(ctx context.Context, req *signetv1.ListProfilesRequest) (*signetv1.ListProfilesResponse, error) {
 	who, _ := caller(ctx)
 	ask := authority.ProfilesRequest{Limit: pageSize(req.GetPageSize())}
-	if token := req.GetPageToken(); token != "" {
-		// The token is the last name of the page before, encoded so that nobody takes it for one.
-		last, err := base64.RawURLEncoding.DecodeString(token)
-		if err != nil {
-			return nil, errPageToken
-		}
-		if ask.After, err = policy.ParseProfileName(string(last)); err != nil {
-			return nil, errPageToken
-		}
+	var err error
+	if ask.After, err = nameAfter(req.GetPageToken(), policy.ParseProfileName); err != nil {
+		return nil, err
 	}
 	profiles, more := t.core.Profiles(who, ask)
 	page := &signetv1.ListProfilesResponse{Profiles: make([]*signetv1.Profile, len(profiles))}
@@ -90,7 +83,7 @@ func (t *tokenService) ListProfiles(ctx context.Context, req *signetv1.ListProfi
 		page.Profiles[i] = wireProfile(p)
 	}
 	if more && len(profiles) > 0 {
-		page.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(profiles[len(profiles)-1].Name))
+		page.NextPageToken = pageTokenOf(profiles[len(profiles)-1].Name)
 	}
 	return page, nil
 }
