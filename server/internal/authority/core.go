@@ -122,8 +122,8 @@ func reads(a policy.Action) bool {
 }
 
 // lastLook decides a call once more, on a state that is not the one that it was decided on. It must be allowed again,
-// and a token must be what it would be now, of the same key version, and not be stopped by a gap. Otherwise what a durable entry says was
-// given out is not, and another entry says that.
+// and a token must be what it would be now, of the same key version, and not be stopped by a gap. Otherwise what a
+// durable entry says was given out is not, and another entry says that.
 func (c *core) lastLook(ctx context.Context, call call) error {
 	mint, version, spec := call.want.Action == policy.TokenMint, call.decision.Version(), call.decision.Spec().Key()
 	allowed := c.again(&call)

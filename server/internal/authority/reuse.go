@@ -30,6 +30,9 @@ type givenKey struct {
 	spec      apple.SpecKey
 }
 
+// reusable says whether the token of a decision may be given again.
+func reusable(call *call) bool { return call.decision.Reuse() == apple.ReusePerPrincipal }
+
 func givenKeyOf(call *call) givenKey {
 	who, d := call.want.Principal, call.decision
 	return givenKey{kind: who.Kind, principal: who.ID, key: d.Key(), version: d.Version(), spec: d.Spec().Key()}

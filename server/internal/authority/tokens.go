@@ -71,52 +71,61 @@ func (t *Tokens) Mint(ctx context.Context, p policy.Principal, req MintRequest) 
 		options: audit.AppendOptions{Receipt: req.Receipt},
 	}
 	var (
-		minted   Minted
-		entry    *auditlog.Entry
-		key      givenKey
-		reusable bool
+		decided *call
+		minted  Minted
 	)
-	pos, err := t.answer(ctx, p, want, func(call *call) error {
-		entry = &call.entry
-		entry.Requested = requested(req)
-		if err := t.brake(call); err != nil {
+	pos, err := t.answer(ctx, p, want, func(c *call) error {
+		decided = c
+		c.entry.Requested = requested(req)
+		if err := t.brake(c); err != nil {
 			return err
 		}
-		if err := t.obstacle(call.state); err != nil {
+		if err := t.obstacle(c.state); err != nil {
 			return err
 		}
-		minted = Minted{Key: call.decision.Key(), Version: call.decision.Version(), KeyID: call.decision.Spec().KeyID()}
-		if reusable = call.decision.Reuse() == apple.ReusePerPrincipal; reusable {
-			key = givenKeyOf(call)
-			if !req.Fresh {
-				minted.Token, minted.Reused = t.given.find(key, t.now())
-			}
+		var err error
+		if minted, err = t.findOrSign(ctx, c, req.Fresh); err != nil {
+			return err
 		}
-		if !minted.Reused {
-			var err error
-			if minted.Token, err = t.sign(ctx, call); err != nil {
-				return err
-			}
-		}
-		describe(entry, call.state, minted)
+		describe(&c.entry, c.state, minted)
 		return nil
 	})
 	if err != nil {
 		return Minted{}, err
 	}
-	if reusable && !minted.Reused {
-		t.given.keep(key, minted.Token)
+	if reusable(decided) && !minted.Reused {
+		t.given.keep(givenKeyOf(decided), minted.Token)
 	}
 	if req.Receipt {
-		line, err := entry.AppendJSON(nil)
-		if err != nil {
-			return Minted{}, fmt.Errorf("encoding an entry for its receipt: %w", err)
+		if minted.Receipt, err = t.receipt(&decided.entry, pos); err != nil {
+			return Minted{}, err
 		}
-		origin := t.log.Origin()
-		origin.Log = pos.Head.Log
-		minted.Receipt = &Receipt{Origin: origin.String(), Index: pos.Index, Leaf: pos.Leaf, Entry: line, Proof: pos.Receipt}
 	}
 	return minted, nil
+}
+
+// findOrSign is the token of a decision: the one that the principal was given before, or else, or when it is to be fresh, a new one.
+func (t *Tokens) findOrSign(ctx context.Context, c *call, fresh bool) (Minted, error) {
+	m := Minted{Key: c.decision.Key(), Version: c.decision.Version(), KeyID: c.decision.Spec().KeyID()}
+	if reusable(c) && !fresh {
+		if m.Token, m.Reused = t.given.find(givenKeyOf(c), t.now()); m.Reused {
+			return m, nil
+		}
+	}
+	token, err := t.sign(ctx, c)
+	m.Token = token
+	return m, err
+}
+
+// receipt proves that a mint's entry is at its position.
+func (t *Tokens) receipt(e *auditlog.Entry, pos audit.Position) (*Receipt, error) {
+	line, err := e.AppendJSON(nil)
+	if err != nil {
+		return nil, fmt.Errorf("encoding an entry for its receipt: %w", err)
+	}
+	origin := t.log.Origin()
+	origin.Log = pos.Head.Log
+	return &Receipt{Origin: origin.String(), Index: pos.Index, Leaf: pos.Leaf, Entry: line, Proof: pos.Receipt}, nil
 }
 
 // brake counts the mint against its grant's rate.
