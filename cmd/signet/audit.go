@@ -125,20 +125,29 @@ func newest(ctx context.Context, cl *client.Client, f *signetv1.EntryFilter, lim
 	return entries, nil
 }
 
-// narrow adds to a filter what is not text.
-func (a *app) narrow(f *signetv1.EntryFilter, since, until, token string) error {
+// period reads the values of --since and --until; what is empty is no limit.
+func (a *app) period(since, until string) (from, to *timestamppb.Timestamp, _ error) {
 	for _, limit := range []struct {
 		flag, value string
 		to          **timestamppb.Timestamp
-	}{{"--since", since, &f.Since}, {"--until", until, &f.Until}} {
+	}{{"--since", since, &from}, {"--until", until, &to}} {
 		if limit.value == "" {
 			continue
 		}
 		t, err := parseWhen(limit.flag, limit.value, a.Now())
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		*limit.to = timestamppb.New(t)
+	}
+	return from, to, nil
+}
+
+// narrow adds to a filter what is not text.
+func (a *app) narrow(f *signetv1.EntryFilter, since, until, token string) error {
+	var err error
+	if f.Since, f.Until, err = a.period(since, until); err != nil {
+		return err
 	}
 	if f.Since != nil && f.Until != nil && !f.Since.AsTime().Before(f.Until.AsTime()) {
 		return cli.Malformedf("", "--since is not before --until: no entry is in between")

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
@@ -34,18 +33,9 @@ counted from the audit log, as far back as that reaches; --since and --until say
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		req := &signetv1.GetUsageRequest{}
-		for _, limit := range []struct {
-			flag, value string
-			to          **timestamppb.Timestamp
-		}{{"--since", since, &req.Since}, {"--until", until, &req.Until}} {
-			if limit.value == "" {
-				continue
-			}
-			t, err := parseWhen(limit.flag, limit.value, a.Now())
-			if err != nil {
-				return err
-			}
-			*limit.to = timestamppb.New(t)
+		var err error
+		if req.Since, req.Until, err = a.period(since, until); err != nil {
+			return err
 		}
 		if unused != "" {
 			d, ok := cli.ParseSpan(unused)
