@@ -38,14 +38,7 @@ func TestLostLogDirectory(t *testing.T) {
 	if _, err := keys.RevokeKey(t.Context(), &signetv1.RevokeKeyRequest{Name: "other", Reason: "test"}); err != nil {
 		t.Errorf("RevokeKey: %v", err)
 	}
-	system := signetv1.NewSystemServiceClient(s.Operator())
-	status, err := system.GetStatus(t.Context(), &signetv1.GetStatusRequest{})
-	if err != nil || len(status.GetGaps()) != 1 {
-		t.Fatalf("GetStatus: %v, %v, want one gap", status, err)
-	}
-	if _, err := system.Acknowledge(t.Context(), &signetv1.AcknowledgeRequest{Id: status.GetGaps()[0].GetId(), Reason: "test"}); err != nil {
-		t.Fatal(err)
-	}
+	acknowledgeGap(t, s)
 	if _, err := mint(t.Context(), s.Conn(ci), "release"); err != nil {
 		t.Errorf("after the acknowledgement: %v", err)
 	}

@@ -176,3 +176,16 @@ func openBolt(t *testing.T, path string, create bool) store.Backend {
 	})
 	return backend
 }
+
+// acknowledgeGap closes the one gap that is open.
+func acknowledgeGap(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	system := signetv1.NewSystemServiceClient(s.Operator())
+	status, err := system.GetStatus(t.Context(), &signetv1.GetStatusRequest{})
+	if err != nil || len(status.GetGaps()) != 1 {
+		t.Fatalf("GetStatus: %v, %v, want one gap", status, err)
+	}
+	if _, err := system.Acknowledge(t.Context(), &signetv1.AcknowledgeRequest{Id: status.GetGaps()[0].GetId(), Reason: "test"}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -238,14 +238,7 @@ func TestMetricsOfTrouble(t *testing.T) {
 	s.Restart()
 	stopped("GAP")
 	scrape(t, s).want(t, "with a gap", samples{"signet_gaps_open": 1})
-	system := signetv1.NewSystemServiceClient(s.Operator())
-	status, err := system.GetStatus(t.Context(), &signetv1.GetStatusRequest{})
-	if err != nil || len(status.GetGaps()) != 1 {
-		t.Fatalf("GetStatus: %v, %v, want one gap", status, err)
-	}
-	if _, err := system.Acknowledge(t.Context(), &signetv1.AcknowledgeRequest{Id: status.GetGaps()[0].GetId(), Reason: "test"}); err != nil {
-		t.Fatal(err)
-	}
+	acknowledgeGap(t, s)
 	goesOn()
 }
 
