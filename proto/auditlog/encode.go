@@ -21,7 +21,7 @@ func (e *Entry) AppendJSON(dst []byte) ([]byte, error) { return e.appendJSON(dst
 
 func (e *Entry) appendJSON(dst []byte, secret func(string) bool) ([]byte, error) {
 	w := encoder{b: dst, secret: secret}
-	w.lit(`{"v":1,"time":`)
+	w.lit(entryPrefix + `"time":`)
 	w.time("time", e.Time)
 	w.optional("id", e.ID)
 	w.required("node", e.Node)

@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// EntryVersion is the version of the entries that this package writes and reads.
-const EntryVersion = 1
-
 // Bounds of an entry. AppendJSON refuses what is beyond them.
 const (
 	MaxEntryLen = 64 << 10 // bytes of a line

@@ -30,7 +30,7 @@ func ParseEntry(line []byte) (*Entry, error) {
 
 func (p *parser) entry() *Entry {
 	e := &Entry{}
-	p.want(`{"v":1,"time":`)
+	p.want(entryPrefix + `"time":`)
 	e.Time = p.time()
 	e.ID = p.optional(`,"id":`)
 	e.Node = p.required(`,"node":`)
