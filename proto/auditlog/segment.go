@@ -24,7 +24,6 @@ const (
 	headerPrefix     = `{"header":{`
 	entryPrefix      = `{"v":1,`
 	markerPrefix     = `{"batch":{`
-	headerVersion    = 1
 )
 
 // LineKind is a kind of line of a segment.
