@@ -42,6 +42,8 @@ var (
 	ErrNoActiveVersion = errors.New("no active version")
 	// ErrKeyDamaged: the key's record does not open.
 	ErrKeyDamaged = errors.New("key damaged")
+	// ErrKeyUnfit: the key's active version cannot serve the profile.
+	ErrKeyUnfit = errors.New("key unfit")
 	// ErrPolicyTestFailed: a test inside the policy document does not hold.
 	ErrPolicyTestFailed = errors.New("policy test failed")
 
@@ -77,6 +79,7 @@ var byReason = map[string]error{
 	"KEY_REVOKED":        ErrKeyRevoked,
 	"NO_ACTIVE_VERSION":  ErrNoActiveVersion,
 	"KEY_DAMAGED":        ErrKeyDamaged,
+	"KEY_UNFIT":          ErrKeyUnfit,
 	"RATE_LIMITED":       ErrRateLimited,
 	"WITHHELD":           ErrWithheld,
 	"POLICY_TEST_FAILED": ErrPolicyTestFailed,

@@ -25,6 +25,7 @@ func TestRefused(t *testing.T) {
 		{codes.FailedPrecondition, "KEY_REVOKED", ErrKeyRevoked},
 		{codes.FailedPrecondition, "NO_ACTIVE_VERSION", ErrNoActiveVersion},
 		{codes.FailedPrecondition, "KEY_DAMAGED", ErrKeyDamaged},
+		{codes.FailedPrecondition, "KEY_UNFIT", ErrKeyUnfit},
 		{codes.FailedPrecondition, "A_NEW_REASON", nil},
 		{codes.Unavailable, "WITHHELD", ErrWithheld},
 		{codes.InvalidArgument, "MALFORMED", ErrMalformed},

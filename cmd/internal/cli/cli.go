@@ -91,6 +91,7 @@ var byError = []struct {
 	{client.ErrKeyRevoked, Denied},
 	{client.ErrNoActiveVersion, Denied},
 	{client.ErrKeyDamaged, Denied},
+	{client.ErrKeyUnfit, Denied},
 	{client.ErrWithheld, Denied},
 	{client.ErrNotFound, NotFound},
 	{client.ErrExists, Conflict},
@@ -218,6 +219,8 @@ func hint(err error) string {
 		return "this version never mints again; import a new key of Apple's as a new version, and activate it"
 	case errors.Is(err, client.ErrNoActiveVersion):
 		return "signet key show NAME lists the versions, signet key activate NAME VERSION picks one"
+	case errors.Is(err, client.ErrKeyUnfit):
+		return "the key's active version is not of the kind that the profile's tokens need: signet policy apply --dry-run says why, signet key activate picks another"
 	case errors.Is(err, client.ErrConflict):
 		return "read it again, and decide again"
 	case errors.Is(err, client.ErrRateLimited) && e.RetryAfter() > 0:

@@ -104,6 +104,7 @@ func TestCode(t *testing.T) {
 		{client.ErrKeyRevoked, Denied},
 		{client.ErrNoActiveVersion, Denied},
 		{client.ErrKeyDamaged, Denied},
+		{client.ErrKeyUnfit, Denied},
 		{client.ErrNotFound, NotFound},
 		{client.ErrExists, Conflict},
 		{client.ErrConflict, Conflict},
