@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"testing"
 
@@ -20,12 +21,18 @@ type archivist struct {
 	grpc.ClientConnInterface
 	first int64
 	lie   func(*signetv1.ListEntriesResponse)
+	// prefix is how many of the oldest entries it lists all the same before it says that they are archived.
+	prefix int
 }
 
 func (a *archivist) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	list, ok := args.(*signetv1.ListEntriesRequest)
 	if ok && list.GetOrder() == signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST {
-		return a.archived()
+		if a.prefix == 0 || list.GetPageToken() != "" {
+			return a.archived()
+		}
+		list.PageSize = int32(a.prefix) //nolint:gosec // a few
+		return a.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	}
 	if err := a.ClientConnInterface.Invoke(ctx, method, args, reply, opts...); err != nil || !ok {
 		return err
@@ -86,7 +93,13 @@ func TestVerifyArchived(t *testing.T) {
 		}
 	}
 
-	a.first = 3
+	// A true beginning, listed and then taken back, must not vouch for what comes after it.
+	a.first, a.prefix = cp.Size-2, int(old.Size)
+	if logs, err := c.VerifyLogs(t.Context(), anchors, nil); err == nil || errors.Is(err, client.ErrArchived) {
+		t.Errorf("a beginning that was listed and taken back: %+v, %v", logs, err)
+	}
+
+	a.first, a.prefix = 3, 0
 	for name, lie := range map[string]func(*signetv1.ListEntriesResponse){
 		"an entry dropped": func(r *signetv1.ListEntriesResponse) { r.Entries = slices.Delete(r.GetEntries(), 2, 3) },
 		"two swapped": func(r *signetv1.ListEntriesResponse) {

@@ -210,13 +210,17 @@ func (c *Client) VerifyEntries(ctx context.Context, cp Signed, progress func(don
 }
 
 // walk fetches the entries under a head, oldest first, hands each with its index to see, and the tree that ends with it to grown, and
-// verifies the head. Until it has returned nil nothing that either saw is verified. who vouches for the head, and is for the error's
-// text.
+// verifies the head. Until it has returned nil nothing that either saw is verified, and after ErrArchived neither has seen anything.
+// who vouches for the head, and is for the error's text.
 func (c *Client) walk(ctx context.Context, head auditlog.Checkpoint, who string, see func(*auditlog.Entry, int64), grown func(*tree)) error {
 	var t tree
 	for e, err := range c.Entries(ctx, &signetv1.EntryFilter{Log: head.Origin.String()}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 5000) {
 		if t.size == head.Size {
 			break // younger than the head
+		}
+		if errors.Is(err, ErrArchived) && t.size > 0 {
+			// What was seen of it is not verified, so nobody may go on from there as if it had not been listed.
+			return fmt.Errorf("the first %d entries of the log were listed, and then said to be archived: if it was archived just now, verify it again", t.size)
 		}
 		if err != nil {
 			return err
