@@ -78,16 +78,15 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 	rule, listed := methods[method]
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) {
 		c := s.newCall(ctx, method, rule)
-		// Setting it fails only outside a call or after the headers have gone.
-		id := metadata.MD{requestIDHeader: {c.id}}
+		// Naming the request fails only outside a call or after the headers have gone.
 		defer func() {
 			if err = s.settle(ctx, c, err, recover()); err != nil {
 				reply = nil
-				_ = grpc.SetTrailer(ctx, id) // all that some clients show of an error
+				_ = grpc.SetTrailer(ctx, c.named()) // all that some clients show of an error
 			}
 		}()
 		if !rule.bare {
-			_ = grpc.SetHeader(ctx, id)
+			_ = grpc.SetHeader(ctx, c.named())
 		}
 		if err := s.admit(ctx, c, listed); err != nil {
 			return nil, err
@@ -109,9 +108,8 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 		ctx := stream.Context()
 		c := s.newCall(ctx, method, rule)
 		defer func() { err = s.settle(ctx, c, err, recover()) }()
-		id := metadata.MD{requestIDHeader: {c.id}}
-		_ = stream.SetHeader(id)
-		stream.SetTrailer(id)
+		_ = stream.SetHeader(c.named())
+		stream.SetTrailer(c.named())
 		if err := s.admit(ctx, c, listed); err != nil {
 			return err
 		}
@@ -167,6 +165,9 @@ func (s *Server) newCall(ctx context.Context, method string, r rule) *call {
 	s.tracing.name(ctx, c.id)
 	return c
 }
+
+// named is the metadata that names the request.
+func (c *call) named() metadata.MD { return metadata.MD{requestIDHeader: {c.id}} }
 
 // admit answers whether the method may be entered at all, and finds out who is calling.
 func (s *Server) admit(ctx context.Context, c *call, listed bool) error {
