@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -84,11 +83,9 @@ func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 func living(ctx context.Context, reader *audit.Reader, key string, version int, now time.Time, life time.Duration, counted map[holding]bool) (LogExposure, bool) {
 	found := LogExposure{Origin: reader.Origin().String()}
 	oldest := now.Add(-life - timeSlack)
-	name := []byte(`"` + key + `"`)
 	withheld := make(map[delivery]int)
 	holders := make(map[string]*Holder)
-	seen := 0
-	for stored, err := range reader.Reverse(ctx, 0, reader.Head().Size) {
+	for stored, err := range matching(ctx, reader, audit.Match{Key: key, Since: oldest}) {
 		if errors.Is(err, audit.ErrAbsent) {
 			found.Unreachable = "its older entries were archived; look in the archive for those of the key"
 			break
@@ -97,20 +94,12 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 			found.Unreachable = "it could not be read to its end in time; ask for the key's entries instead"
 			break
 		}
-		// An entry that is not of this key says only how old the log is here: of those, some are enough.
-		seen++
-		if !bytes.Contains(stored.Line, name) && seen%64 != 0 {
-			continue
-		}
 		e, err := auditlog.ParseEntry(stored.Line)
 		if err != nil {
 			found.Unreachable = "an entry of it does not parse"
 			break
 		}
-		if e.Time.Before(oldest) {
-			return found.with(holders), true
-		}
-		if e.Token == nil || e.Principal == nil || e.Key != key || version != 0 && e.Version != version {
+		if e.Token == nil || e.Principal == nil || version != 0 && e.Version != version {
 			continue
 		}
 		d := deliveryOf(e)
@@ -140,7 +129,12 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 			h.LastExpires = expires
 		}
 	}
-	return found.with(holders), false
+	found = found.with(holders)
+	if found.Unreachable != "" {
+		return found, false
+	}
+	begins, err := begin(ctx, reader)
+	return found, err == nil && !begins.IsZero() && begins.Before(oldest)
 }
 
 // delivery is a token that one call was given. The token alone need not name it: some families of token are shared.
