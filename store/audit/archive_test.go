@@ -235,8 +235,8 @@ func TestArchiveThenIndexLost(t *testing.T) {
 	}
 }
 
-// TestArchiveFails fails every operation of an archiving in every way, and cuts the power: nothing is lost, and a repeat
-// finishes.
+// TestArchiveFails fails every operation of an archiving in every way: nothing is lost, and a repeat finishes. The power
+// is TestArchiveThenPower's.
 func TestArchiveFails(t *testing.T) {
 	pristine, _ := segmented(t, 25, 0)
 	for _, where := range []string{"from", "to"} {
