@@ -31,7 +31,7 @@ func (a *archivist) Invoke(ctx context.Context, method string, args, reply any, 
 		if a.prefix == 0 || list.GetPageToken() != "" {
 			return a.archived()
 		}
-		list.PageSize = int32(a.prefix) //nolint:gosec // a few
+		list.PageSize = int32(a.prefix)
 		return a.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	}
 	if err := a.ClientConnInterface.Invoke(ctx, method, args, reply, opts...); err != nil || !ok {
