@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/apple"
@@ -48,27 +49,22 @@ func (k *keyService) ImportKey(ctx context.Context, req *signetv1.ImportKeyReque
 	return &signetv1.ImportKeyResponse{Key: wireKey(done.Key), Version: number(done.Version), Warnings: done.Warnings}, nil
 }
 
-// parseFacts leaves out what is not given: the sealed file may say it.
+// parseFacts leaves out what is not given: the sealed file may say it. An odd id is warned of by the core, which sees the sealed one too.
 func parseFacts(f *signetv1.KeyFacts) (apple.Facts, error) {
-	var facts apple.Facts
-	var err error
-	if f.GetKind() != "" {
-		if facts.Kind, err = apple.ParseKind(f.GetKind()); err != nil {
-			return facts, malformed("facts.kind", "%v", err)
-		}
+	facts, err := apple.ParseFacts(apple.FactTexts{
+		Kind: f.GetKind(), KeyID: f.GetKeyId(), Issuer: f.GetIssuerId(), Team: f.GetTeamId(), Client: f.GetClientId(), App: f.GetAppId(),
+		Environment: f.GetEnvironment(), Services: f.GetServices(), Topics: f.GetTopics(), Roles: f.GetRoles(),
+	})
+	return facts, malformedField("facts.", err)
+}
+
+// malformedField names the field that a part of the core did not like; nil of nil.
+func malformedField(in string, err error) error {
+	var field *apple.FieldError
+	if errors.As(err, &field) {
+		return malformed(in+field.Field, "%v", field.Err)
 	}
-	if f.GetKeyId() != "" {
-		// An odd id is warned of by the core, which sees the sealed one too.
-		if facts.KeyID, _, err = apple.ParseKeyID(f.GetKeyId()); err != nil {
-			return facts, malformed("facts.key_id", "%v", err)
-		}
-	}
-	if f.GetIssuerId() != "" {
-		if facts.Issuer, err = apple.ParseIssuerID(f.GetIssuerId()); err != nil {
-			return facts, malformed("facts.issuer_id", "%v", err)
-		}
-	}
-	return facts, nil
+	return err
 }
 
 func (k *keyService) ListKeys(ctx context.Context, req *signetv1.ListKeysRequest) (*signetv1.ListKeysResponse, error) {
@@ -150,6 +146,15 @@ var versionStates = map[store.State]signetv1.VersionState{
 	store.StateRevoked:          signetv1.VersionState_VERSION_STATE_REVOKED,
 	store.StateDestroyScheduled: signetv1.VersionState_VERSION_STATE_DESTROY_SCHEDULED,
 	store.StateDestroyed:        signetv1.VersionState_VERSION_STATE_DESTROYED,
+}
+
+// wireFacts are the facts of all versions of a key.
+func wireFacts(f apple.Facts) *signetv1.KeyFacts {
+	t := f.Texts()
+	return &signetv1.KeyFacts{
+		Kind: t.Kind, KeyId: t.KeyID, IssuerId: t.Issuer, TeamId: t.Team, ClientId: t.Client, AppId: t.App,
+		Environment: t.Environment, Services: t.Services, Topics: t.Topics, Roles: t.Roles,
+	}
 }
 
 func wireKey(key authority.Key) *signetv1.Key {

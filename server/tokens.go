@@ -47,6 +47,9 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 	if ask.Scope, err = apple.ParseScopes(req.GetScope().GetEntries()); err != nil {
 		return nil, malformed("scope", "%v", err)
 	}
+	if ask.Call, err = parseCall(req); err != nil {
+		return nil, err
+	}
 	minted, err := t.core.Mint(ctx, c.principal, ask)
 	if err != nil {
 		return nil, err
@@ -54,16 +57,17 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 	c.key, c.reused = minted.Key, minted.Reused
 	token := minted.Token
 	answer := &signetv1.MintTokenResponse{
-		Credential:  &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: token.Compact}},
 		IssueTime:   timestamppb.New(token.IssuedAt),
-		ExpireTime:  timestamppb.New(token.Expires),
-		UseUntil:    timestamppb.New(token.UseUntil()),
+		ExpireTime:  when(token.Expires),
+		UseUntil:    when(token.UseUntil()),
 		RefreshTime: timestamppb.New(token.Refresh()),
 		Scope:       texts(token.Scope),
 		KeyId:       string(minted.KeyID),
 		Sha256:      hex.EncodeToString(token.SHA256[:]),
 		Reused:      minted.Reused,
+		Shared:      token.Family.Shared(),
 	}
+	setCredential(answer, &token)
 	if r := minted.Receipt; r != nil {
 		answer.Receipt = &signetv1.Receipt{Origin: r.Origin, Index: r.Index, LeafHash: r.Leaf[:], Proof: r.Proof, Entry: r.Entry}
 	}
@@ -93,13 +97,17 @@ func wireProfile(p authority.Profile) *signetv1.Profile {
 		Name:              string(p.Name),
 		Family:            string(p.Family),
 		KeyId:             string(p.KeyID),
-		DefaultTtl:        durationpb.New(p.TTL),
-		MaxTtl:            durationpb.New(p.TTL),
+		Form:              string(p.Family.Use().Form),
+		Fixed:             wireFields(p.Fixed),
+		Parameters:        wireFields(p.Asked),
 		Scope:             texts(p.Scope),
 		Reads:             p.Reads,
 		LongLived:         p.LongLived,
 		Reuse:             p.Reuse.String(),
 		UnavailableReason: string(p.Unavailable),
+	}
+	if p.TTL != 0 {
+		wire.DefaultTtl, wire.MaxTtl = durationpb.New(p.TTL), durationpb.New(p.TTL)
 	}
 	if !p.Rate.Unlimited {
 		wire.RateEvents, wire.RatePer = proto.Int32(number(p.Rate.Events)), durationpb.New(p.Rate.Per)

@@ -72,7 +72,8 @@ type Key struct {
 type KeyVersion struct {
 	Number int    `json:"number"`
 	State  State  `json:"state"`
-	KeyID  string `json:"key_id"`
+	// KeyID is empty for a key that was made here until Apple has given it one; then it stays.
+	KeyID string `json:"key_id"`
 	// Fingerprint is "sha256:" and the SHA-256 of the SPKI DER in hexadecimal.
 	Fingerprint string            `json:"fingerprint"`
 	Attributes  map[string]string `json:"attributes,omitempty"`
@@ -236,7 +237,7 @@ func (k Key) checkSuccessor(old Key) error {
 	}
 	for i, o := range old.Versions {
 		v := k.Versions[i]
-		if v.Fingerprint != o.Fingerprint || v.KeyID != o.KeyID || !v.Created.Equal(o.Created) {
+		if v.Fingerprint != o.Fingerprint || v.KeyID != o.KeyID && o.KeyID != "" || !v.Created.Equal(o.Created) {
 			return fmt.Errorf("key %s: version %d would become another key: %w", k.Name, o.Number, ErrInvalid)
 		}
 		if v.State != o.State && !slices.Contains(successors[o.State], v.State) {

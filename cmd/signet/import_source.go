@@ -214,14 +214,12 @@ func (s *source) settleKind(facts *apple.Facts, flag string, hint apple.Kind) er
 
 func (s *source) settleKeyID(facts *apple.Facts, flag string, named apple.KeyID) error {
 	if flag != "" {
-		id, odd, err := apple.ParseKeyID(flag)
+		id, err := apple.ParseKeyID(flag)
 		switch {
 		case err != nil:
 			return cli.Malformedf("", "--key-id: %w", err)
 		case facts.KeyID != "" && facts.KeyID != id:
 			return s.contradicts("--key-id", "key ID")
-		case odd != "" && facts.KeyID == "":
-			s.note("%s", odd)
 		}
 		facts.KeyID = id
 	}
@@ -251,9 +249,9 @@ func (s *source) hintTTL(kind apple.Kind) {
 	if s.handed.Duration == 0 {
 		return
 	}
-	longest := apple.AppStoreConnect{}.Limits().Max
+	longest := apple.FamilyAppStoreConnect.Limits(false).Max
 	if kind == apple.KindEnterprise {
-		longest = apple.Enterprise{}.Limits().Max
+		longest = apple.FamilyEnterprise.Limits(false).Max
 	}
 	ttl, most := s.handed.Duration, ""
 	if ttl > longest {

@@ -38,10 +38,11 @@ func (e *Entry) appendJSON(dst []byte, secret func(string) bool) ([]byte, error)
 	w.optional("fingerprint", e.Fingerprint)
 	w.optional("grant", e.Grant)
 	w.optional("policy", e.Policy)
-	if r := e.Requested; r != nil && (r.TTL != 0 || len(r.Scope) != 0) {
+	if r := e.Requested; r != nil && (r.TTL != 0 || len(r.Scope) != 0 || len(r.Values) != 0) {
 		w.object("requested")
 		w.optionalInt("ttl", r.TTL)
 		w.list("scope", r.Scope)
+		w.pairs("values", r.Values, MaxValues)
 		w.lit("}")
 	}
 	if t := e.Token; t != nil {
@@ -51,6 +52,7 @@ func (e *Entry) appendJSON(dst []byte, secret func(string) bool) ([]byte, error)
 		w.int("iat", t.IssuedAt)
 		w.int("exp", t.Expires)
 		w.sum("sha256", t.SHA256)
+		w.optional("nonce", t.Nonce)
 		if t.Reused {
 			w.lit(`,"reused":true`)
 		}
@@ -95,19 +97,27 @@ func (w *encoder) principal(p *Principal) {
 	w.object("principal")
 	w.required("kind", p.Kind)
 	w.required("id", p.ID)
-	if len(p.Claims) > MaxClaims {
-		w.refuse("claims", "too many")
-	} else if len(p.Claims) > 0 {
-		w.object("claims")
-		for _, k := range slices.Sorted(maps.Keys(p.Claims)) {
-			w.comma()
-			w.text("claims", k)
-			w.lit(":")
-			w.text("claims", p.Claims[k])
-		}
-		w.lit("}")
-	}
+	w.pairs("claims", p.Claims, MaxClaims)
 	w.optional("certificate", p.Certificate)
+	w.lit("}")
+}
+
+// pairs writes an object of text, in the order of the names; nothing of an empty one.
+func (w *encoder) pairs(name string, pairs map[string]string, most int) {
+	if len(pairs) > most {
+		w.refuse(name, "too many")
+		return
+	}
+	if len(pairs) == 0 {
+		return
+	}
+	w.object(name)
+	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+		w.comma()
+		w.text(name, k)
+		w.lit(":")
+		w.text(name, pairs[k])
+	}
 	w.lit("}")
 }
 

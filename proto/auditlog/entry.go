@@ -12,6 +12,7 @@ const (
 	MaxTextLen  = 4 << 10  // bytes of any one string
 	MaxScopeLen = 256      // entries of a scope
 	MaxClaims   = 64       // claims of a principal
+	MaxValues   = 16       // values that were filled in
 )
 
 // ErrEntry is wrapped by every refusal of an entry by AppendJSON or ParseEntry.
@@ -77,8 +78,9 @@ type Principal struct {
 
 // Requested is what a caller asked for.
 type Requested struct {
-	TTL   int64 // whole seconds
-	Scope []string
+	TTL    int64 // whole seconds
+	Scope  []string
+	Values map[string]string // that were filled in; written in the order of their names
 }
 
 // Token is a minted token, without the token.
@@ -86,9 +88,10 @@ type Token struct {
 	Family   string
 	Scope    []string
 	IssuedAt int64 // "iat", Unix seconds
-	Expires  int64 // "exp", Unix seconds
-	SHA256   Sum   // of the compact token
-	Reused   bool  // delivered before
+	Expires  int64  // "exp", Unix seconds; of what has none, when Apple takes it no longer; 0 for never
+	SHA256   Sum    // of the compact token, signature or URL
+	Nonce    string // that is in it, of what is used once
+	Reused   bool   // delivered before
 }
 
 // Root names a revision of the store's root.

@@ -48,14 +48,7 @@ func (p *parser) entry() *Entry {
 	e.Grant = p.optional(`,"grant":`)
 	e.Policy = p.optional(`,"policy":`)
 	if p.opt(`,"requested":{`) {
-		r := &Requested{TTL: p.optionalInt(`"ttl":`)}
-		if r.TTL != 0 {
-			r.Scope = p.list(`,"scope":[`)
-		} else if r.Scope = p.list(`"scope":[`); r.Scope == nil {
-			p.fail("an empty object")
-		}
-		p.want("}")
-		e.Requested = r
+		e.Requested = p.requested()
 	}
 	if p.opt(`,"token":{`) {
 		t := &Token{Family: p.required(`"family":`)}
@@ -63,6 +56,7 @@ func (p *parser) entry() *Entry {
 		t.IssuedAt = p.int(`,"iat":`)
 		t.Expires = p.int(`,"exp":`)
 		t.SHA256 = p.sum(`,"sha256":`)
+		t.Nonce = p.optional(`,"nonce":`)
 		t.Reused = p.opt(`,"reused":true`)
 		p.want("}")
 		e.Token = t
@@ -96,24 +90,51 @@ func (p *parser) entry() *Entry {
 func (p *parser) principal() *Principal {
 	pr := &Principal{Kind: p.required(`"kind":`), ID: p.required(`,"id":`)}
 	if p.opt(`,"claims":{`) {
-		pr.Claims = map[string]string{}
-		last := ""
-		for len(pr.Claims) == 0 || p.opt(",") {
-			k := p.text()
-			if len(pr.Claims) > 0 && k <= last || len(pr.Claims) == MaxClaims {
-				p.fail("claims out of order, or too many")
-			}
-			p.want(":")
-			pr.Claims[k], last = p.text(), k
-			if p.err != nil {
-				break
-			}
-		}
-		p.want("}")
+		pr.Claims = p.pairs(MaxClaims)
 	}
 	pr.Certificate = p.optional(`,"certificate":`)
 	p.want("}")
 	return pr
+}
+
+// requested is what stands in the object; each of its members may be the first.
+func (p *parser) requested() *Requested {
+	var r Requested
+	comma := ""
+	if r.TTL = p.optionalInt(`"ttl":`); r.TTL != 0 {
+		comma = ","
+	}
+	if r.Scope = p.list(comma + `"scope":[`); r.Scope != nil {
+		comma = ","
+	}
+	if p.opt(comma + `"values":{`) {
+		r.Values = p.pairs(MaxValues)
+		comma = ","
+	}
+	if comma == "" {
+		p.fail("an empty object")
+	}
+	p.want("}")
+	return &r
+}
+
+// pairs are the members of an object of text, in the order of their names, and its end. There is one at least.
+func (p *parser) pairs(most int) map[string]string {
+	pairs := map[string]string{}
+	last := ""
+	for len(pairs) == 0 || p.opt(",") {
+		k := p.text()
+		if len(pairs) > 0 && k <= last || len(pairs) == most {
+			p.fail("names out of order, or too many")
+		}
+		p.want(":")
+		pairs[k], last = p.text(), k
+		if p.err != nil {
+			break
+		}
+	}
+	p.want("}")
+	return pairs
 }
 
 func (p *parser) root() *Root {

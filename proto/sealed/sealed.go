@@ -66,17 +66,34 @@ type Facts struct {
 	KeyID  string `json:"key_id,omitempty"`
 	Issuer string `json:"issuer,omitempty"`
 	Name   string `json:"name,omitempty"`
+	Team   string `json:"team,omitempty"`
+	Client string `json:"client,omitempty"`
+	App    string `json:"app,omitempty"`
+	// Lists are separated by commas.
+	Services    string `json:"services,omitempty"`
+	Environment string `json:"environment,omitempty"`
+	Topics      string `json:"topics,omitempty"`
+	Roles       string `json:"roles,omitempty"`
 }
 
-const maxFact = 256
+// The length in bytes of the longest fact, and of the longest list.
+const (
+	maxFact = 256
+	maxList = 16 << 10
+)
 
 func (f Facts) check() error {
-	for _, v := range []struct{ name, text string }{
-		{"kind", f.Kind}, {"key id", f.KeyID}, {"issuer", f.Issuer}, {"name", f.Name},
+	for _, v := range []struct {
+		name, text string
+		most       int
+	}{
+		{"kind", f.Kind, maxFact}, {"key id", f.KeyID, maxFact}, {"issuer", f.Issuer, maxFact}, {"name", f.Name, maxFact},
+		{"team", f.Team, maxFact}, {"client", f.Client, maxFact}, {"app", f.App, maxFact}, {"environment", f.Environment, maxFact},
+		{"list of services", f.Services, maxList}, {"list of topics", f.Topics, maxList}, {"list of roles", f.Roles, maxList},
 	} {
 		switch {
-		case len(v.text) > maxFact:
-			return fmt.Errorf("the %s is longer than %d bytes: %w", v.name, maxFact, ErrMalformed)
+		case len(v.text) > v.most:
+			return fmt.Errorf("the %s is longer than %d bytes: %w", v.name, v.most, ErrMalformed)
 		case !utf8.ValidString(v.text) || strings.ContainsFunc(v.text, func(r rune) bool { return !unicode.IsPrint(r) }):
 			return fmt.Errorf("the %s has characters that cannot be printed: %w", v.name, ErrMalformed)
 		}

@@ -16,16 +16,27 @@ import (
 
 // es256 is the signature of every token: ECDSA over P-256 and SHA-256. It differs from golang-jwt's ES256 in that it
 // signs with a crypto.Signer and needs no private key.
-type es256 struct{}
+type es256 struct {
+	rfc6979 bool // the signature follows from key and text; else it is randomized
+}
 
 var _ jwt.SigningMethod = es256{}
 
 // Alg returns the name of the algorithm in a token's header.
 func (es256) Alg() string { return "ES256" }
 
-// Sign signs with key, a crypto.Signer with a P-256 key, and returns the 64 bytes r‖s. The signature is randomized, so that
-// no two tokens are alike: two callers who mint the same within one second hold tokens that the log tells apart.
-func (es256) Sign(signingInput string, key any) ([]byte, error) {
+// Sign signs with key, a crypto.Signer with a P-256 key, and returns the 64 bytes r‖s. The signature is randomized, but for
+// RFC 6979's, so that no two tokens are alike: two callers who mint the same within one second hold tokens that the log tells apart.
+func (m es256) Sign(signingInput string, key any) ([]byte, error) {
+	der, err := m.signASN1(signingInput, key)
+	if err != nil {
+		return nil, err
+	}
+	return rawSignature(der)
+}
+
+// signASN1 is Sign, and returns the signature as X.509 writes it.
+func (m es256) signASN1(signingInput string, key any) ([]byte, error) {
 	signer, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, errors.New("signing ES256: the key is not a crypto.Signer")
@@ -33,12 +44,16 @@ func (es256) Sign(signingInput string, key any) ([]byte, error) {
 	if pub, ok := signer.Public().(*ecdsa.PublicKey); !ok || !isP256(pub) {
 		return nil, errNotP256
 	}
+	random := rand.Reader
+	if m.rfc6979 {
+		random = nil
+	}
 	digest := sha256.Sum256([]byte(signingInput))
-	der, err := signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+	der, err := signer.Sign(random, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("signing ES256: %w", err)
 	}
-	return rawSignature(der)
+	return der, nil
 }
 
 // Verify checks a signature with golang-jwt's own code, which shares nothing with Sign.

@@ -291,11 +291,10 @@ func (j *jsonText) ids(h *Handed, m map[string][]byte) error {
 func (h *Handed) setIDs(keyAt, keyID, issuerAt, issuer string) error {
 	var err error
 	if keyID != "" {
-		var odd string
-		if h.KeyID, odd, err = ParseKeyID(keyID); err != nil {
+		if h.KeyID, err = ParseKeyID(keyID); err != nil {
 			return fmt.Errorf("%s: %w", keyAt, err)
 		}
-		if odd != "" {
+		if odd := (Facts{KeyID: h.KeyID}).Unusual(); odd != "" {
 			h.Notes = append(h.Notes, odd)
 		}
 	}

@@ -7,14 +7,9 @@ import (
 	"time"
 )
 
-// longLimits are those of App Store Connect tokens of which every request is on Apple's list. Apple says six months and
-// not how many seconds those are; 180 days are fewer than any six. There is no default: who wants a token that nobody can
-// call back says for how long.
-var longLimits = Limits{Max: 180 * 24 * time.Hour}
-
-// longLived are the requests of which Apple takes tokens that live up to six months, by the resources that it names.
+// longLivedReads are the requests of which Apple takes tokens that live up to six months, by the resources that it names.
 // What lies under a resource and is not documented with it is left out, relationships among it; Artifacts are not on the list.
-var longLived = []struct {
+var longLivedReads = []struct {
 	resource string
 	paths    []string
 }{
@@ -49,7 +44,7 @@ var longLived = []struct {
 // longLivedPaths are the paths of the list.
 var longLivedPaths = func() map[string]bool {
 	paths := make(map[string]bool)
-	for _, r := range longLived {
+	for _, r := range longLivedReads {
 		for _, p := range r.paths {
 			paths[p] = true
 		}
@@ -88,15 +83,8 @@ func checkLongLived(scope []Scope) error {
 	return nil
 }
 
-// OrdinaryTTL is the longest lifetime (exp − iat) that any token of any family can have that is not long-lived.
-func OrdinaryTTL() time.Duration { return scopedLimits.Max }
-
-// LongestTTL is the longest lifetime (exp − iat) that any token of any family can have.
-func LongestTTL() time.Duration { return max(OrdinaryTTL(), longLimits.Max) }
-
 // TTLText writes a lifetime in whole seconds as policies do: 90d, 1d12h, 19m30s.
 func TTLText(d time.Duration) string {
-	const day = 24 * time.Hour
 	var b strings.Builder
 	for _, unit := range []struct {
 		length time.Duration

@@ -1,22 +1,10 @@
 package apple
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
-
-// AppID is Apple's numeric identifier of an app, as text: the id in /v1/apps/{id}.
-type AppID string
-
-// ParseAppID accepts 1 to 19 digits that do not begin with 0.
-func ParseAppID(s string) (AppID, error) {
-	if s == "" || len(s) > 19 || s[0] == '0' || strings.Trim(s, "0123456789") != "" {
-		return "", errors.New(`not Apple's ID of an app: it is the number that App Store Connect shows as Apple ID under App Information, such as "1234567890"`)
-	}
-	return AppID(s), nil
-}
 
 // bundles are the reads of one app that a profile can name in place of their requests. A scope is literal, so a bundle
 // has what can be written down knowing the app's id alone: its lists, by the relationship and by the filter, which are two

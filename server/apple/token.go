@@ -10,71 +10,143 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Token is a minted token. It is a value, safe for concurrent use; printed, logged or turned into JSON it does not
-// show the compact text.
+// Token is a minted token, or another thing that was signed for Apple. It is a value, safe for concurrent use; printed,
+// logged or turned into JSON it does not show its text.
 type Token struct {
-	Compact  string    `json:"-"` // the token itself: whoever holds it can use it
+	Text     string    `json:"-"` // the token itself, signature or URL: whoever holds it can use it
 	Family   Family    // what it is for
-	IssuedAt time.Time // iat, whole seconds, UTC: BackDate before the token was made
-	Expires  time.Time // exp, whole seconds, UTC
-	Scope    []Scope   // sorted; nil: whatever the key's role allows
-	SHA256   [32]byte  // of Compact: the token's name in the audit log
+	IssuedAt time.Time // iat, whole seconds, UTC: at least BackDate before the token was made
+	// Expires is exp, whole seconds, UTC; of what has no exp, when Apple takes it no longer; zero where that is never.
+	Expires time.Time
+	Scope   []Scope     // sorted; nil: whatever the key's role allows
+	Fields  []FormField // what is posted beside a FormSecret, in order
+	Offer   *Offer      // what is handed to the app beside a FormSignature
+	Nonce   string      // of what is used once; empty for the others
+	SHA256  [32]byte    // of Text: the token's name in the audit log
 }
 
-// header is a token's header: exactly what Apple lists.
-type header struct {
-	Alg string `json:"alg"`
-	Kid KeyID  `json:"kid"`
-	Typ string `json:"typ"`
+// FormField is a field of a form, before it is encoded.
+type FormField struct{ Name, Value string }
+
+// Offer is what StoreKit wants to know beside the signature of a promotional offer. The nonce is the Token's.
+type Offer struct {
+	KeyID     KeyID
+	Timestamp int64 // Unix milliseconds
 }
 
-// claims are those of App Store Connect and Enterprise tokens: exactly what Apple lists. aud is a string, not a list.
-type claims struct {
-	Iss   IssuerID `json:"iss,omitempty"` // absent for an individual key
-	Sub   string   `json:"sub,omitempty"` // only for an individual key
-	Iat   int64    `json:"iat"`
-	Exp   int64    `json:"exp"`
-	Aud   string   `json:"aud"`
-	Scope []Scope  `json:"scope,omitempty"`
+// draft is a token but for its times.
+type draft interface {
+	// sign makes it. It sets the text, and what else only the draft knows.
+	sign(crypto.Signer, times) (Token, error)
+	// key is all that the draft says, in a comparable form.
+	key() any
 }
 
-// Mint signs what the Spec says, as of now; every call gives another token, by its signature. The signer must hold a P-256
-// key, that of the Spec's key ID. The zero Spec is refused, and so is a time before 1970.
+// times are those of one token.
+type times struct {
+	now      time.Time
+	iat, exp int64 // Unix seconds; exp 0 for a token that has none
+	shared   bool  // the signature must follow from key and text
+}
+
+// dates are the times of a token that is made now.
+func (s Spec) dates(now time.Time) times {
+	t := times{now: now, iat: now.Unix() - int64(BackDate/time.Second)}
+	switch s.rules.timing {
+	case expiring:
+		t.exp = t.iat + int64(s.ttl/time.Second)
+	case shared:
+		t.iat -= t.iat % int64(edge/time.Second)
+		t.shared = true
+	case single:
+	}
+	return t
+}
+
+// Mint signs what the Spec says, as of now. Every call gives another token, by its signature, but where the family's tokens
+// are shared: those follow from key and time, and each is verified here, for a fault in a signature that is not randomized gives
+// the key away. The signer must hold a P-256 key, that of the Spec's key ID. The zero Spec is refused, and so is a time before 1970.
 func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
-	if spec.family == "" {
+	if spec.draft == nil {
 		return Token{}, errors.New("minting: the spec is empty")
 	}
-	if now.Unix() < int64(BackDate/time.Second) {
+	if now.Unix() < int64(edge/time.Second) {
 		return Token{}, errors.New("minting: the clock is before 1970")
 	}
-	iat := time.Unix(now.Unix(), 0).UTC().Add(-BackDate)
-	exp := iat.Add(spec.ttl)
-
-	compact, err := sign(
-		header{Alg: es256{}.Alg(), Kid: spec.keyID, Typ: "JWT"},
-		claims{Iss: spec.issuer, Sub: spec.subject, Iat: iat.Unix(), Exp: exp.Unix(), Aud: spec.audience, Scope: spec.scope},
-		signer)
+	at := spec.dates(now)
+	token, err := spec.draft.sign(signer, at)
 	if err != nil {
 		return Token{}, fmt.Errorf("minting: %w", err)
 	}
-	return Token{
-		Compact:  string(compact),
-		Family:   spec.family,
-		IssuedAt: iat,
-		Expires:  exp,
-		Scope:    spec.Scope(),
-		SHA256:   sha256.Sum256(compact),
-	}, nil
+	token.Family = spec.rules.family
+	token.IssuedAt = time.Unix(at.iat, 0).UTC()
+	switch life := spec.rules.limits.Life; {
+	case at.exp != 0:
+		token.Expires = time.Unix(at.exp, 0).UTC()
+	case life != Unending:
+		token.Expires = token.IssuedAt.Add(life)
+	}
+	token.SHA256 = sha256.Sum256([]byte(token.Text))
+	return token, nil
+}
+
+// header is a token's header: exactly what Apple lists for its family.
+type header struct {
+	Alg string `json:"alg"`
+	Kid KeyID  `json:"kid,omitempty"` // absent for a marketplace
+	Typ string `json:"typ,omitempty"` // where Apple lists it
+	ID  string `json:"id,omitempty"`  // only for WeatherKit
+}
+
+// claims are those of one family: exactly what Apple lists. aud is a string, not a list.
+type claims interface {
+	// at are the claims of a token with these times.
+	at(times) any
+	// key is all that they say but for the times, in a comparable form.
+	key() any
+}
+
+// typ is that of the families for which Apple lists it.
+const typ = "JWT"
+
+// webToken is the draft of a JWT.
+type webToken struct {
+	kid    KeyID
+	typ    string
+	id     string
+	claims claims
+	fields []FormField // of a FormSecret; they follow from the claims
+}
+
+func (d webToken) key() any {
+	return struct {
+		kid     KeyID
+		typ, id string
+		claims  any
+	}{d.kid, d.typ, d.id, d.claims.key()}
+}
+
+func (d webToken) sign(signer crypto.Signer, t times) (Token, error) {
+	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: d.typ, ID: d.id}, d.claims.at(t), signer, t.shared)
+	if err != nil {
+		return Token{}, err
+	}
+	token := Token{Text: string(text), Fields: d.fields}
+	if c, ok := d.claims.(scopedClaims); ok {
+		token.Scope = slices.Clone(c.Scope)
+	}
+	return token, nil
 }
 
 // sign returns the compact serialization of a token. golang-jwt's own Token would take the header as a map and encode
 // all of it through more interfaces; what it makes is this.
-func sign(header, claims any, signer crypto.Signer) ([]byte, error) {
+func sign(header, claims any, signer crypto.Signer, shared bool) ([]byte, error) {
 	head, err := json.Marshal(header)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the header: %w", err)
@@ -88,9 +160,18 @@ func sign(header, claims any, signer crypto.Signer) ([]byte, error) {
 	compact = b64.AppendEncode(compact, head)
 	compact = append(compact, '.')
 	compact = b64.AppendEncode(compact, body)
-	sig, err := es256{}.Sign(string(compact), signer)
+	method := es256{}
+	if shared {
+		method.rfc6979 = true
+	}
+	sig, err := method.Sign(string(compact), signer)
 	if err != nil {
 		return nil, err
+	}
+	if shared {
+		if err := method.Verify(string(compact), sig, signer.Public()); err != nil {
+			return nil, errors.New("a shared token's signature does not verify")
+		}
 	}
 	compact = append(compact, '.')
 	return b64.AppendEncode(compact, sig), nil
@@ -121,20 +202,45 @@ func Verify(compact string, pub *ecdsa.PublicKey) error {
 }
 
 // UseUntil is when to stop using the token and have a new one: before exp by a tenth of the usable life, at most 30 s,
-// for requests under way and for a clock of Apple's that runs ahead of ours.
+// for requests under way and for a clock of Apple's that runs ahead of ours; ten minutes before the end for a token that is shared.
+// Zero where there is no end.
 func (t Token) UseUntil() time.Time {
+	switch {
+	case t.Expires.IsZero():
+		return time.Time{}
+	case t.Family.Shared():
+		return t.IssuedAt.Add(sharedUse)
+	}
 	usable := t.Expires.Sub(t.IssuedAt) - BackDate
 	return t.Expires.Add(-min(usable/10, 30*time.Second))
 }
 
 // Refresh is when half of the token's usable life is gone: until then a token that is reused is given again, and from then
-// on whoever asks is given a newer one. It is before UseUntil.
+// on whoever asks is given a newer one. It is before UseUntil. A token that is shared is replaced at the next edge, by all at
+// once; what is used once is newer at every call, so that this is when it was made.
 func (t Token) Refresh() time.Time {
+	r := t.Family.rules()
+	switch {
+	case r.timing == shared:
+		return t.IssuedAt.Add(BackDate + edge)
+	case r.timing == single:
+		return t.IssuedAt.Add(BackDate)
+	}
 	return t.IssuedAt.Add(BackDate + (t.Expires.Sub(t.IssuedAt)-BackDate)/2)
 }
 
-// Header returns the line with which Apple's HTTP APIs take the token: "Authorization: Bearer …".
-func (t Token) Header() string { return "Authorization: Bearer " + t.Compact }
+// Header returns the line with which Apple's HTTP APIs take the token, "Authorization: Bearer …"; empty for what goes into
+// no header.
+func (t Token) Header() string {
+	switch use := t.Family.Use(); {
+	case use.Form != FormHeader:
+		return ""
+	case use.Scheme == "":
+		return "Authorization: " + t.Text
+	default:
+		return "Authorization: " + use.Scheme + " " + t.Text
+	}
+}
 
 // String names the token without showing it.
 func (t Token) String() string {

@@ -120,10 +120,10 @@ func (v vector) run(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Verify(token.Compact, &testKey.PublicKey); err != nil {
+	if err := Verify(token.Text, &testKey.PublicKey); err != nil {
 		t.Error(err)
 	}
-	parts := strings.Split(token.Compact, ".")
+	parts := strings.Split(token.Text, ".")
 	if diff := cmp.Diff(v.Header, decodeSegment(t, parts[0])); diff != "" {
 		t.Errorf("header (-want +got):\n%s", diff)
 	}
@@ -183,18 +183,18 @@ func TestMint(t *testing.T) {
 	scope := []Scope{"GET /v1/apps", "GET /v1/users"}
 	token := mustMint(t, AppStoreConnect{Scope: scope}, teamFacts, Ask{TTL: 5 * time.Minute})
 	want := Token{
-		Compact:  token.Compact,
+		Compact:  token.Text,
 		Family:   FamilyAppStoreConnect,
 		IssuedAt: testNow.Add(-30 * time.Second),
 		Expires:  testNow.Add(270 * time.Second),
 		Scope:    scope,
-		SHA256:   sha256.Sum256([]byte(token.Compact)),
+		SHA256:   sha256.Sum256([]byte(token.Text)),
 	}
 	type plain Token // without the redaction
 	if diff := cmp.Diff(plain(want), plain(token)); diff != "" {
 		t.Errorf("Mint (-want +got):\n%s", diff)
 	}
-	parts := strings.Split(token.Compact, ".")
+	parts := strings.Split(token.Text, ".")
 	if len(parts) != 3 || len(parts[2]) != 86 {
 		t.Errorf("%d parts, a signature of %d characters", len(parts), len(parts[len(parts)-1]))
 	}
@@ -207,7 +207,7 @@ func TestMint(t *testing.T) {
 		t.Error("the token shares the profile's scope")
 	}
 	again := mustMint(t, AppStoreConnect{Scope: scope}, teamFacts, Ask{TTL: 5 * time.Minute})
-	if again.Compact == token.Compact {
+	if again.Text == token.Text {
 		t.Error("two mints of one second gave the same token: the log could not tell their callers apart")
 	}
 }
@@ -242,7 +242,7 @@ func TestMintRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			token, err := Mint(tt.spec, tt.signer, tt.now)
 			wantError(t, err, tt.err)
-			if token.Compact != "" {
+			if token.Text != "" {
 				t.Error("a token beside an error")
 			}
 		})
@@ -356,7 +356,7 @@ func TestVerify(t *testing.T) {
 	public := &testKey.PublicKey
 	other := &must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).PublicKey
 	p384 := &must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)).PublicKey
-	token := mustMint(t, AppStoreConnect{}, teamFacts, Ask{TTL: time.Minute}).Compact
+	token := mustMint(t, AppStoreConnect{}, teamFacts, Ask{TTL: time.Minute}).Text
 	parts := strings.Split(token, ".")
 	header := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	der := must(testKey.Sign(nil, make([]byte, 32), crypto.SHA256))
@@ -385,7 +385,7 @@ func TestVerify(t *testing.T) {
 
 func TestTokenIsRedacted(t *testing.T) {
 	token := mustMint(t, Enterprise{}, enterpriseFacts, Ask{TTL: time.Minute})
-	signature := token.Compact[strings.LastIndex(token.Compact, ".")+1:]
+	signature := token.Text[strings.LastIndex(token.Text, ".")+1:]
 	var log bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&log, nil))
 	logger.Info("minted", slog.Any("token", token), slog.Any("pointer", &token))
@@ -402,7 +402,7 @@ func TestTokenIsRedacted(t *testing.T) {
 			t.Errorf("%s shows the token: %s", name, output)
 		}
 	}
-	want := fmt.Sprintf("enterprise token, sha256 %x, exp 2026-01-01T00:00:30Z", sha256.Sum256([]byte(token.Compact)))
+	want := fmt.Sprintf("enterprise token, sha256 %x, exp 2026-01-01T00:00:30Z", sha256.Sum256([]byte(token.Text)))
 	if got := token.String(); got != want {
 		t.Errorf("String = %q, want %q", got, want)
 	}
@@ -480,7 +480,7 @@ func BenchmarkGolangJWT(b *testing.B) {
 func BenchmarkVerify(b *testing.B) {
 	token := mustMint(b, AppStoreConnect{}, teamFacts, Ask{TTL: time.Minute})
 	for b.Loop() {
-		if err := Verify(token.Compact, &testKey.PublicKey); err != nil {
+		if err := Verify(token.Text, &testKey.PublicKey); err != nil {
 			b.Fatal(err)
 		}
 	}

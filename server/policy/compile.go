@@ -37,7 +37,7 @@ func Compile(doc []byte, operators []string, facts Facts) (*Policy, error) {
 	p.profiles = c.profiles
 	p.maxTTL = make(map[KeyName]time.Duration)
 	for _, pr := range c.profiles {
-		p.maxTTL[pr.key] = max(p.maxTTL[pr.key], pr.ttl)
+		p.maxTTL[pr.key] = max(p.maxTTL[pr.key], pr.life())
 	}
 	p.grants = c.grants
 	for _, g := range c.grants {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"time"
 
 	"github.com/p8signet/signet/server/apple"
@@ -16,6 +17,8 @@ type Request struct {
 	// For token.mint, both optional: less than the profile grants.
 	TTL   time.Duration // exp − iat; 0 is the profile's
 	Scope []apple.Scope // none is the profile's
+
+	Call apple.Call // what the caller fills in, of a family that has something to fill in
 }
 
 // Code is why a request was allowed or not: the stable reason that the caller
@@ -34,6 +37,8 @@ const (
 	KeyUnfit        Code = "KEY_UNFIT" // its active version cannot serve the profile
 	TTLTooLong      Code = "TTL_TOO_LONG"
 	ScopeNotGranted Code = "SCOPE_NOT_GRANTED"
+	ValueNotGranted Code = "VALUE_NOT_GRANTED"
+	UnfitRequest    Code = "UNFIT_REQUEST" // what is filled in is not what the family takes, or is missing; Reason may be told
 )
 
 // OperatorGrant is what [Decision.Grant] names when no grant but being an
@@ -220,13 +225,15 @@ func (p *Policy) decideMint(d *Decision, c *caller, r *Request, facts Facts) {
 
 // prepare makes the Spec of an allowed mint, or says what stands in its way.
 func (pr *profile) prepare(d *Decision, r *Request, facts Facts) (Code, string) {
-	ask := apple.Ask{TTL: pr.ttl, Scope: r.Scope}
+	ask := apple.Ask{TTL: pr.ttl, Scope: r.Scope, Call: r.Call}
 	if r.TTL != 0 {
 		ttl, err := apple.ParseTTL(r.TTL)
-		if err != nil {
+		switch {
+		case err != nil:
 			return Denied, err.Error()
-		}
-		if ttl > pr.ttl {
+		case pr.ttl == 0:
+			return UnfitRequest, "the profile's tokens have no lifetime to choose"
+		case ttl > pr.ttl:
 			return TTLTooLong, "the lifetime asked for is above the profile's ttl"
 		}
 		ask.TTL = ttl
@@ -241,15 +248,20 @@ func (pr *profile) prepare(d *Decision, r *Request, facts Facts) (Code, string) 
 	if code, reason := usable(f, known); code != OK {
 		return code, reason
 	}
-	spec, err := pr.params.Spec(f.Facts, ask)
-	if err != nil {
-		if unfit := pr.params.Check(f.Facts); unfit != nil {
-			return KeyUnfit, unfit.Error()
-		}
-		return ScopeNotGranted, err.Error()
+	spec, err := pr.terms.Spec(f.Facts, ask)
+	switch {
+	case err == nil:
+		d.spec, d.version = spec, f.Version
+		return OK, ""
+	case errors.Is(err, apple.ErrUnfitAsk):
+		return UnfitRequest, err.Error()
+	case errors.Is(err, apple.ErrValueNotGranted):
+		return ValueNotGranted, err.Error()
 	}
-	d.spec, d.version = spec, f.Version
-	return OK, ""
+	if unfit := pr.terms.Check(f.Facts); unfit != nil {
+		return KeyUnfit, unfit.Error()
+	}
+	return ScopeNotGranted, err.Error()
 }
 
 // usable says whether the facts of a key let it mint.

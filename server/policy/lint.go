@@ -48,14 +48,14 @@ func (p *Policy) Lint() []Problem {
 		}
 	}
 	for _, pr := range p.profiles {
-		if len(pr.scope) == 0 {
+		if pr.terms.Family().Scoped() && len(pr.scope) == 0 {
 			reach := ""
-			if pr.kind == apple.KindAppStoreConnect {
+			if pr.facts.Kind == apple.KindAppStoreConnect {
 				reach = ", and, as it is a team key, reach all apps"
 			}
 			r.add(pr.at, "profile %s has no scope: its tokens carry the whole role of their key, writes included%s; name GET requests if it only reads", pr.name, reach)
 		}
-		if pr.longLived {
+		if pr.terms.LongLived {
 			r.add(pr.at, "profile %s is long-lived: a token of it, once given, lives for up to %s, and nothing here can call it back; only revoking its key at Apple ends it", pr.name, apple.TTLText(pr.ttl))
 		}
 		if !minted[pr] {

@@ -13,11 +13,13 @@ import (
 type Profile struct {
 	Name      ProfileName
 	Family    apple.Family
-	TTL       time.Duration // of a token for which no lifetime is asked, and the most
+	TTL       time.Duration // of a token for which no lifetime is asked, and the most; 0 where there is none to choose
 	Scope     []apple.Scope // ascending; nil for whatever the key's role allows
 	Reads     []string      // the bundles that are in the scope; nil for none
 	LongLived bool
 	Reuse     apple.Reuse
+	// Fixed are what the profile fixes of its tokens, but for the scope; Asked are what a call fills in.
+	Fixed, Asked []apple.Field
 }
 
 // Profile returns the profile of that name. It decides nothing: whether somebody
@@ -30,9 +32,11 @@ func (p *Policy) Profile(name ProfileName) (Profile, bool) {
 	if !ok {
 		return Profile{}, false
 	}
+	fixed, asked := pr.terms.Fields()
 	return Profile{
-		Name: pr.name, Family: pr.params.Family(), TTL: pr.ttl, Scope: slices.Clone(pr.scope), Reads: slices.Clone(pr.reads),
-		LongLived: pr.longLived, Reuse: pr.reuse,
+		Name: pr.name, Family: pr.terms.Family(), TTL: pr.ttl, Scope: slices.Clone(pr.scope), Reads: slices.Clone(pr.reads),
+		LongLived: pr.terms.LongLived, Reuse: pr.reuse,
+		Fixed: slices.DeleteFunc(fixed, func(f apple.Field) bool { return f.Name == "scope" }), Asked: asked,
 	}, true
 }
 

@@ -78,10 +78,21 @@ func (p *Policy) MaxTTL(key KeyName) time.Duration {
 // key: whoever looks far back through revisions reads the whole of few of them.
 func Ceiling(doc []byte) time.Duration {
 	// A key of YAML is other bytes than it says only where there is an escape.
-	if bytes.Contains(doc, []byte(longLivedField)) || bytes.IndexByte(doc, '\\') >= 0 {
+	if bytes.IndexByte(doc, '\\') >= 0 {
 		return apple.LongestTTL()
 	}
-	return apple.OrdinaryTTL()
+	longLived := bytes.Contains(doc, []byte(longLivedField))
+	var longest time.Duration
+	for _, f := range families {
+		switch {
+		case !bytes.Contains(doc, []byte(f.field())):
+		case longLived:
+			longest = max(longest, f.of.LongestTTL())
+		default:
+			longest = max(longest, f.of.OrdinaryTTL())
+		}
+	}
+	return longest
 }
 
 func operatorSet(ids []string) map[string]struct{} {

@@ -12,19 +12,19 @@ import (
 
 // profile is what may be minted under one name.
 type profile struct {
-	at     position
-	name   ProfileName
-	key    KeyName
-	params apple.Params
-	scope  []apple.Scope // ascending; none for whatever the key's role allows
-	ttl    time.Duration // both the default and the most
-	reuse  apple.Reuse
+	at    position
+	name  ProfileName
+	key   KeyName
+	terms apple.Terms
+	scope []apple.Scope // ascending; none for whatever the key's role allows
+	ttl   time.Duration // both the default and the most; 0 where there is none to choose
+	reuse apple.Reuse
 
-	longLived bool
-	badScope  bool       // a request of it was refused where it is written
-	reads     []string   // the bundles that are in the scope
-	readAt    position   // where they are named
-	kind      apple.Kind // of the key; empty when it is not known
+	granted grantedScope // scope, with the places in the document
+	faulty  bool         // something is wrong with the parameters where they are written
+	reads   []string     // the bundles that are in the scope
+	readAt  position     // where they are named
+	facts   apple.Facts  // of the key; zero when they are not known
 }
 
 // grants says whether all the requests are in the profile's scope.
@@ -39,6 +39,9 @@ func (pr *profile) grants(asked []apple.Scope) bool {
 	}
 	return true
 }
+
+// life is how long Apple may take a token at most.
+func (pr *profile) life() time.Duration { return max(pr.ttl, pr.terms.Limits().Life) }
 
 // longLivedField is the key with which a profile lets its tokens live longer
 // than others.
@@ -56,7 +59,7 @@ func (c *compiler) profile(e entry) {
 	c.profiles[name] = pr // also a faulty one: grants that name it are not at fault
 	known := []string{"key", "ttl", "reuse", longLivedField}
 	for _, family := range families {
-		known = append(known, family.field)
+		known = append(known, family.field())
 	}
 	f, ok := c.fields(e.value, "a profile", known...)
 	if f == nil {
@@ -68,18 +71,18 @@ func (c *compiler) profile(e entry) {
 	}
 	var familyAt position
 	for _, family := range families {
-		e, ok := f[family.field]
+		e, ok := f[family.field()]
 		switch {
 		case !ok:
-		case pr.params != nil:
+		case pr.terms.Params != nil:
 			c.add(e.key, "a second family of tokens: a profile has one, so make two profiles")
 		default:
 			familyAt = e.key
 			c.parameters(pr, family, e, longLived)
 		}
 	}
-	if pr.params == nil && ok {
-		c.add(e.key, "the profile has no family of tokens: give it %s", strings.Join(known[4:], ": {} or ")+": {}")
+	if pr.terms.Params == nil && ok {
+		c.add(e.key, "the profile has no family of tokens: give it one of %s", strings.Join(known[4:], ", "))
 	}
 	c.ttl(pr, f)
 	c.reuse(pr, f)
@@ -94,15 +97,19 @@ func (c *compiler) profile(e entry) {
 // ttl reads a profile's lifetime, which the family limits.
 func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	var limits apple.Limits
-	if pr.params != nil {
-		limits = pr.params.Limits()
+	if pr.terms.Params != nil {
+		limits = pr.terms.Limits()
 	}
 	pr.ttl = limits.Default
 	e, ok := f["ttl"]
 	if !ok {
-		if pr.longLived {
+		if pr.terms.LongLived {
 			c.add(pr.at, "a long-lived profile without a ttl: say how long its tokens live, at most %s", apple.TTLText(limits.Max))
 		}
+		return
+	}
+	if pr.terms.Params != nil && limits.Max == 0 {
+		c.add(e.key, "a ttl for tokens that have no lifetime to choose: take it out")
 		return
 	}
 	text, ok := c.text(e.value, "ttl", "a duration such as 10m")
@@ -117,7 +124,7 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 	switch {
 	case err != nil:
 		c.add(at, "%v", err)
-	case pr.params != nil && d > limits.Max:
+	case pr.terms.Params != nil && d > limits.Max:
 		c.add(at, "a ttl above %s, the most for such tokens: write that or less", apple.TTLText(limits.Max))
 	default:
 		pr.ttl = d
@@ -126,10 +133,10 @@ func (c *compiler) ttl(pr *profile, f map[string]entry) {
 
 // reuse reads a profile's rule of reuse, of those that the family knows.
 func (c *compiler) reuse(pr *profile, f map[string]entry) {
-	if pr.params == nil {
+	if pr.terms.Params == nil {
 		return
 	}
-	allowed := pr.params.Reuses()
+	allowed := pr.terms.Family().Reuses()
 	pr.reuse = allowed[0]
 	e, ok := f["reuse"]
 	if !ok {
@@ -160,7 +167,7 @@ func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
 		return
 	}
 	pr.key = name
-	if c.facts == nil || pr.params == nil {
+	if c.facts == nil || pr.terms.Params == nil {
 		return
 	}
 	f, ok := c.facts.Key(name)
@@ -170,12 +177,12 @@ func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
 		return
 	case f.State == KeyStateDamaged: // nothing is known of it, and it mints nothing
 		return
-	case f.KeyID == "", pr.badScope: // no version of it is active, or the scope was refused at its place
-		err = pr.params.CheckKind(f.Kind)
+	case f.Version == 0, pr.faulty: // no version of it is active, or the parameters were refused at their place
+		err = pr.terms.Family().CheckKind(f.Kind)
 	default:
-		err = pr.params.Check(f.Facts)
+		err = pr.terms.Check(f.Facts)
 	}
-	pr.kind = f.Kind
+	pr.facts = f.Facts
 	if err != nil {
 		c.add(familyAt, "%v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -152,12 +153,27 @@ func (VersionState) EnumDescriptor() ([]byte, []int) {
 // KeyFacts is what Apple's pages say about a key and its file does not.
 type KeyFacts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What Apple calls it: app-store-connect, app-store-connect-individual or enterprise.
+	// What Apple calls it: app-store-connect, app-store-connect-individual, enterprise, in-app-purchase, developer-portal,
+	// apple-ads, school-business or marketplace.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Apple's key ID (kid).
 	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// The issuer ID, for team and enterprise keys.
-	IssuerId      string `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The issuer ID, for team, enterprise and In-App Purchase keys.
+	IssuerId string `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The team ID, for keys of the developer portal and of Apple Ads.
+	TeamId string `protobuf:"bytes,4,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	// The client ID, for keys of Apple Ads and of School and Business.
+	ClientId string `protobuf:"bytes,5,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Apple's number of the marketplace app.
+	AppId string `protobuf:"bytes,6,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// The services for which a key of the developer portal is enabled.
+	Services []string `protobuf:"bytes,7,rep,name=services,proto3" json:"services,omitempty"`
+	// Where a key of APNs works: sandbox, production or sandbox-and-production.
+	Environment string `protobuf:"bytes,8,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The topics of a key of APNs that is topic-specific.
+	Topics []string `protobuf:"bytes,9,rep,name=topics,proto3" json:"topics,omitempty"`
+	// The roles of a key of App Store Connect or of the Enterprise Program.
+	Roles         []string `protobuf:"bytes,10,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +229,55 @@ func (x *KeyFacts) GetIssuerId() string {
 	return ""
 }
 
+func (x *KeyFacts) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+func (x *KeyFacts) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *KeyFacts) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *KeyFacts) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *KeyFacts) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *KeyFacts) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *KeyFacts) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
 // Key is a named key and its versions.
 type Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -231,7 +296,11 @@ type Key struct {
 	// When the first version was imported.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Why a damaged key is refused.
-	Problem       string `protobuf:"bytes,8,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,8,opt,name=problem,proto3" json:"problem,omitempty"`
+	// The facts of the key, its kind and issuer ID among them; the key IDs are the versions'.
+	Facts *KeyFacts `protobuf:"bytes,9,opt,name=facts,proto3" json:"facts,omitempty"`
+	// Why no token can be minted before facts are added; empty when none is missing.
+	Incomplete    string `protobuf:"bytes,10,opt,name=incomplete,proto3" json:"incomplete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +387,20 @@ func (x *Key) GetCreateTime() *timestamppb.Timestamp {
 func (x *Key) GetProblem() string {
 	if x != nil {
 		return x.Problem
+	}
+	return ""
+}
+
+func (x *Key) GetFacts() *KeyFacts {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+func (x *Key) GetIncomplete() string {
+	if x != nil {
+		return x.Incomplete
 	}
 	return ""
 }
@@ -945,6 +1028,327 @@ func (x *ActivateVersionRequest) GetVersion() int32 {
 	return 0
 }
 
+// UpdateKeyRequest names a key, and what is known of it.
+type UpdateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The facts that are set; those that are not in update_mask stay.
+	Facts *KeyFacts `protobuf:"bytes,2,opt,name=facts,proto3" json:"facts,omitempty"`
+	// The fields of facts to set, by name: services, environment, topics, roles, and, where the key lacks them, key_id, team_id,
+	// client_id, app_id. One that is named and empty in facts is cleared; key_id, team_id, client_id and app_id cannot be.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// The version that key_id is of; the newest when 0.
+	Version int32 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// Why, for the audit log.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateKeyRequest) Reset() {
+	*x = UpdateKeyRequest{}
+	mi := &file_signet_v1_key_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateKeyRequest) ProtoMessage() {}
+
+func (x *UpdateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_key_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateKeyRequest.ProtoReflect.Descriptor instead.
+func (*UpdateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UpdateKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpdateKeyRequest) GetFacts() *KeyFacts {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+func (x *UpdateKeyRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateKeyRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *UpdateKeyRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// GenerateKeyRequest names the key that is made.
+type GenerateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's name; a new one makes a new key, a known one adds a version.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What is known of it already. The kind must be one that the customer makes: apple-ads or marketplace.
+	Facts         *KeyFacts `protobuf:"bytes,2,opt,name=facts,proto3" json:"facts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GenerateKeyRequest) Reset() {
+	*x = GenerateKeyRequest{}
+	mi := &file_signet_v1_key_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GenerateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GenerateKeyRequest) ProtoMessage() {}
+
+func (x *GenerateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_key_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GenerateKeyRequest.ProtoReflect.Descriptor instead.
+func (*GenerateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GenerateKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GenerateKeyRequest) GetFacts() *KeyFacts {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+// GenerateKeyResponse is the key with its new version.
+type GenerateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Key *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The version that was added.
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Its public half.
+	PublicKey     *PublicKey `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GenerateKeyResponse) Reset() {
+	*x = GenerateKeyResponse{}
+	mi := &file_signet_v1_key_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GenerateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GenerateKeyResponse) ProtoMessage() {}
+
+func (x *GenerateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_key_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GenerateKeyResponse.ProtoReflect.Descriptor instead.
+func (*GenerateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GenerateKeyResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *GenerateKeyResponse) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *GenerateKeyResponse) GetPublicKey() *PublicKey {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+// GetPublicKeyRequest names a version.
+type GetPublicKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version's number; the newest that is not revoked when 0.
+	Version       int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPublicKeyRequest) Reset() {
+	*x = GetPublicKeyRequest{}
+	mi := &file_signet_v1_key_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPublicKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPublicKeyRequest) ProtoMessage() {}
+
+func (x *GetPublicKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_key_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPublicKeyRequest.ProtoReflect.Descriptor instead.
+func (*GetPublicKeyRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetPublicKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetPublicKeyRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// PublicKey is the public half of a version.
+type PublicKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version's number.
+	Version int32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// The public key as PEM, a block PUBLIC KEY (SPKI).
+	Pem string `protobuf:"bytes,2,opt,name=pem,proto3" json:"pem,omitempty"`
+	// Its SHA-256: "sha256:<hex>".
+	Fingerprint   string `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublicKey) Reset() {
+	*x = PublicKey{}
+	mi := &file_signet_v1_key_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublicKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublicKey) ProtoMessage() {}
+
+func (x *PublicKey) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_key_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublicKey.ProtoReflect.Descriptor instead.
+func (*PublicKey) Descriptor() ([]byte, []int) {
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PublicKey) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *PublicKey) GetPem() string {
+	if x != nil {
+		return x.Pem
+	}
+	return ""
+}
+
+func (x *PublicKey) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
 // DisableKeyRequest names a key.
 type DisableKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -958,7 +1362,7 @@ type DisableKeyRequest struct {
 
 func (x *DisableKeyRequest) Reset() {
 	*x = DisableKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[12]
+	mi := &file_signet_v1_key_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1374,7 @@ func (x *DisableKeyRequest) String() string {
 func (*DisableKeyRequest) ProtoMessage() {}
 
 func (x *DisableKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[12]
+	mi := &file_signet_v1_key_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1387,7 @@ func (x *DisableKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableKeyRequest.ProtoReflect.Descriptor instead.
 func (*DisableKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{12}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DisableKeyRequest) GetName() string {
@@ -1013,7 +1417,7 @@ type EnableKeyRequest struct {
 
 func (x *EnableKeyRequest) Reset() {
 	*x = EnableKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[13]
+	mi := &file_signet_v1_key_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1429,7 @@ func (x *EnableKeyRequest) String() string {
 func (*EnableKeyRequest) ProtoMessage() {}
 
 func (x *EnableKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[13]
+	mi := &file_signet_v1_key_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1442,7 @@ func (x *EnableKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableKeyRequest.ProtoReflect.Descriptor instead.
 func (*EnableKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{13}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EnableKeyRequest) GetName() string {
@@ -1070,7 +1474,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_signet_v1_key_proto_msgTypes[14]
+	mi := &file_signet_v1_key_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1486,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[14]
+	mi := &file_signet_v1_key_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1499,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{14}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -1134,7 +1538,7 @@ type RevokeKeyResponse struct {
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_signet_v1_key_proto_msgTypes[15]
+	mi := &file_signet_v1_key_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1550,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[15]
+	mi := &file_signet_v1_key_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1563,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{15}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeKeyResponse) GetKey() *Key {
@@ -1186,7 +1590,8 @@ func (x *RevokeKeyResponse) GetWarnings() []string {
 // Exposure says until when, and in whose hands, tokens of a revoked key still live.
 type Exposure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// No token that was minted under the key's name outlives this, whatever the logs say: the longest lifetime that its profiles ever allowed.
+	// No token that was minted under the key's name outlives this, whatever the logs say: the longest lifetime that its profiles ever
+	// allowed. Absent where one of them makes what has no end.
 	UpperBound *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=upper_bound,json=upperBound,proto3" json:"upper_bound,omitempty"`
 	// What each log knows.
 	Logs []*LogExposure `protobuf:"bytes,2,rep,name=logs,proto3" json:"logs,omitempty"`
@@ -1198,7 +1603,7 @@ type Exposure struct {
 
 func (x *Exposure) Reset() {
 	*x = Exposure{}
-	mi := &file_signet_v1_key_proto_msgTypes[16]
+	mi := &file_signet_v1_key_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1615,7 @@ func (x *Exposure) String() string {
 func (*Exposure) ProtoMessage() {}
 
 func (x *Exposure) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[16]
+	mi := &file_signet_v1_key_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1628,7 @@ func (x *Exposure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exposure.ProtoReflect.Descriptor instead.
 func (*Exposure) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{16}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Exposure) GetUpperBound() *timestamppb.Timestamp {
@@ -1266,7 +1671,7 @@ type LogExposure struct {
 
 func (x *LogExposure) Reset() {
 	*x = LogExposure{}
-	mi := &file_signet_v1_key_proto_msgTypes[17]
+	mi := &file_signet_v1_key_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1683,7 @@ func (x *LogExposure) String() string {
 func (*LogExposure) ProtoMessage() {}
 
 func (x *LogExposure) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[17]
+	mi := &file_signet_v1_key_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1696,7 @@ func (x *LogExposure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogExposure.ProtoReflect.Descriptor instead.
 func (*LogExposure) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{17}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LogExposure) GetOrigin() string {
@@ -1346,7 +1751,7 @@ type Holder struct {
 
 func (x *Holder) Reset() {
 	*x = Holder{}
-	mi := &file_signet_v1_key_proto_msgTypes[18]
+	mi := &file_signet_v1_key_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1763,7 @@ func (x *Holder) String() string {
 func (*Holder) ProtoMessage() {}
 
 func (x *Holder) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_key_proto_msgTypes[18]
+	mi := &file_signet_v1_key_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1776,7 @@ func (x *Holder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holder.ProtoReflect.Descriptor instead.
 func (*Holder) Descriptor() ([]byte, []int) {
-	return file_signet_v1_key_proto_rawDescGZIP(), []int{18}
+	return file_signet_v1_key_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Holder) GetKind() string {
@@ -1406,11 +1811,20 @@ var File_signet_v1_key_proto protoreflect.FileDescriptor
 
 const file_signet_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x13signet/v1/key.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n" +
+	"\x13signet/v1/key.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x02\n" +
 	"\bKeyFacts\x12\x1b\n" +
 	"\x04kind\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04kind\x12\x1e\n" +
 	"\x06key_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05keyId\x12$\n" +
-	"\tissuer_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\bissuerId\"\xa6\x02\n" +
+	"\tissuer_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\bissuerId\x12 \n" +
+	"\ateam_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06teamId\x12$\n" +
+	"\tclient_id\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\bclientId\x12\x1e\n" +
+	"\x06app_id\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05appId\x12*\n" +
+	"\bservices\x18\a \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04r\x02\x18@R\bservices\x12)\n" +
+	"\venvironment\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\venvironment\x12(\n" +
+	"\x06topics\x18\t \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x90\x03\"\x05r\x03\x18\x9b\x01R\x06topics\x12$\n" +
+	"\x05roles\x18\n" +
+	" \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04r\x02\x18@R\x05roles\"\xf1\x02\n" +
 	"\x03Key\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1b\n" +
@@ -1420,7 +1834,12 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\bversions\x18\x06 \x03(\v2\x15.signet.v1.KeyVersionR\bversions\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
-	"\aproblem\x18\b \x01(\tR\aproblem\"\xd0\x02\n" +
+	"\aproblem\x18\b \x01(\tR\aproblem\x12)\n" +
+	"\x05facts\x18\t \x01(\v2\x13.signet.v1.KeyFactsR\x05facts\x12\x1e\n" +
+	"\n" +
+	"incomplete\x18\n" +
+	" \x01(\tR\n" +
+	"incomplete\"\xd0\x02\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12-\n" +
@@ -1466,7 +1885,31 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\x16ActivateVersionRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12!\n" +
-	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02 \x00R\aversion\"U\n" +
+	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02 \x00R\aversion\"\xdf\x01\n" +
+	"\x10UpdateKeyRequest\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12)\n" +
+	"\x05facts\x18\x02 \x01(\v2\x13.signet.v1.KeyFactsR\x05facts\x12;\n" +
+	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12!\n" +
+	"\aversion\x18\x04 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x12 \n" +
+	"\x06reason\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\x8f\x01\n" +
+	"\x12GenerateKeyRequest\x12N\n" +
+	"\x04name\x18\x01 \x01(\tB:\xbaH7r5\x10\x01\x18\x80\x012.^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$R\x04name\x12)\n" +
+	"\x05facts\x18\x02 \x01(\v2\x13.signet.v1.KeyFactsR\x05facts\"\x86\x01\n" +
+	"\x13GenerateKeyResponse\x12 \n" +
+	"\x03key\x18\x01 \x01(\v2\x0e.signet.v1.KeyR\x03key\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x123\n" +
+	"\n" +
+	"public_key\x18\x03 \x01(\v2\x14.signet.v1.PublicKeyR\tpublicKey\"X\n" +
+	"\x13GetPublicKeyRequest\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12!\n" +
+	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"Y\n" +
+	"\tPublicKey\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x05R\aversion\x12\x10\n" +
+	"\x03pem\x18\x02 \x01(\tR\x03pem\x12 \n" +
+	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"U\n" +
 	"\x11DisableKeyRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12 \n" +
@@ -1513,7 +1956,7 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\x16VERSION_STATE_DISABLED\x10\x03\x12\x19\n" +
 	"\x15VERSION_STATE_REVOKED\x10\x04\x12#\n" +
 	"\x1fVERSION_STATE_DESTROY_SCHEDULED\x10\x05\x12\x1b\n" +
-	"\x17VERSION_STATE_DESTROYED\x10\x062\x97\x04\n" +
+	"\x17VERSION_STATE_DESTROYED\x10\x062\xe5\x05\n" +
 	"\n" +
 	"KeyService\x12D\n" +
 	"\fGetRecipient\x12\x1e.signet.v1.GetRecipientRequest\x1a\x14.signet.v1.Recipient\x12F\n" +
@@ -1523,7 +1966,10 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\x0fActivateVersion\x12!.signet.v1.ActivateVersionRequest\x1a\x0e.signet.v1.Key\x12:\n" +
 	"\n" +
 	"DisableKey\x12\x1c.signet.v1.DisableKeyRequest\x1a\x0e.signet.v1.Key\x128\n" +
-	"\tEnableKey\x12\x1b.signet.v1.EnableKeyRequest\x1a\x0e.signet.v1.Key\x12F\n" +
+	"\tEnableKey\x12\x1b.signet.v1.EnableKeyRequest\x1a\x0e.signet.v1.Key\x128\n" +
+	"\tUpdateKey\x12\x1b.signet.v1.UpdateKeyRequest\x1a\x0e.signet.v1.Key\x12L\n" +
+	"\vGenerateKey\x12\x1d.signet.v1.GenerateKeyRequest\x1a\x1e.signet.v1.GenerateKeyResponse\x12D\n" +
+	"\fGetPublicKey\x12\x1e.signet.v1.GetPublicKeyRequest\x1a\x14.signet.v1.PublicKey\x12F\n" +
 	"\tRevokeKey\x12\x1b.signet.v1.RevokeKeyRequest\x1a\x1c.signet.v1.RevokeKeyResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
 
 var (
@@ -1539,7 +1985,7 @@ func file_signet_v1_key_proto_rawDescGZIP() []byte {
 }
 
 var file_signet_v1_key_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signet_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_signet_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_signet_v1_key_proto_goTypes = []any{
 	(KeyState)(0),                  // 0: signet.v1.KeyState
 	(VersionState)(0),              // 1: signet.v1.VersionState
@@ -1555,56 +2001,74 @@ var file_signet_v1_key_proto_goTypes = []any{
 	(*ListKeysResponse)(nil),       // 11: signet.v1.ListKeysResponse
 	(*GetKeyRequest)(nil),          // 12: signet.v1.GetKeyRequest
 	(*ActivateVersionRequest)(nil), // 13: signet.v1.ActivateVersionRequest
-	(*DisableKeyRequest)(nil),      // 14: signet.v1.DisableKeyRequest
-	(*EnableKeyRequest)(nil),       // 15: signet.v1.EnableKeyRequest
-	(*RevokeKeyRequest)(nil),       // 16: signet.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),      // 17: signet.v1.RevokeKeyResponse
-	(*Exposure)(nil),               // 18: signet.v1.Exposure
-	(*LogExposure)(nil),            // 19: signet.v1.LogExposure
-	(*Holder)(nil),                 // 20: signet.v1.Holder
-	(*timestamppb.Timestamp)(nil),  // 21: google.protobuf.Timestamp
+	(*UpdateKeyRequest)(nil),       // 14: signet.v1.UpdateKeyRequest
+	(*GenerateKeyRequest)(nil),     // 15: signet.v1.GenerateKeyRequest
+	(*GenerateKeyResponse)(nil),    // 16: signet.v1.GenerateKeyResponse
+	(*GetPublicKeyRequest)(nil),    // 17: signet.v1.GetPublicKeyRequest
+	(*PublicKey)(nil),              // 18: signet.v1.PublicKey
+	(*DisableKeyRequest)(nil),      // 19: signet.v1.DisableKeyRequest
+	(*EnableKeyRequest)(nil),       // 20: signet.v1.EnableKeyRequest
+	(*RevokeKeyRequest)(nil),       // 21: signet.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),      // 22: signet.v1.RevokeKeyResponse
+	(*Exposure)(nil),               // 23: signet.v1.Exposure
+	(*LogExposure)(nil),            // 24: signet.v1.LogExposure
+	(*Holder)(nil),                 // 25: signet.v1.Holder
+	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),  // 27: google.protobuf.FieldMask
 }
 var file_signet_v1_key_proto_depIdxs = []int32{
 	0,  // 0: signet.v1.Key.state:type_name -> signet.v1.KeyState
 	4,  // 1: signet.v1.Key.versions:type_name -> signet.v1.KeyVersion
-	21, // 2: signet.v1.Key.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: signet.v1.KeyVersion.state:type_name -> signet.v1.VersionState
-	21, // 4: signet.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
-	21, // 5: signet.v1.KeyVersion.revoke_time:type_name -> google.protobuf.Timestamp
-	5,  // 6: signet.v1.KeyVersion.twins:type_name -> signet.v1.Twin
-	1,  // 7: signet.v1.Twin.state:type_name -> signet.v1.VersionState
-	21, // 8: signet.v1.Recipient.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 9: signet.v1.ImportKeyRequest.facts:type_name -> signet.v1.KeyFacts
-	3,  // 10: signet.v1.ImportKeyResponse.key:type_name -> signet.v1.Key
-	3,  // 11: signet.v1.ListKeysResponse.keys:type_name -> signet.v1.Key
-	3,  // 12: signet.v1.RevokeKeyResponse.key:type_name -> signet.v1.Key
-	18, // 13: signet.v1.RevokeKeyResponse.exposure:type_name -> signet.v1.Exposure
-	21, // 14: signet.v1.Exposure.upper_bound:type_name -> google.protobuf.Timestamp
-	19, // 15: signet.v1.Exposure.logs:type_name -> signet.v1.LogExposure
-	21, // 16: signet.v1.LogExposure.last_expire_time:type_name -> google.protobuf.Timestamp
-	20, // 17: signet.v1.LogExposure.holders:type_name -> signet.v1.Holder
-	21, // 18: signet.v1.Holder.last_expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 19: signet.v1.KeyService.GetRecipient:input_type -> signet.v1.GetRecipientRequest
-	8,  // 20: signet.v1.KeyService.ImportKey:input_type -> signet.v1.ImportKeyRequest
-	10, // 21: signet.v1.KeyService.ListKeys:input_type -> signet.v1.ListKeysRequest
-	12, // 22: signet.v1.KeyService.GetKey:input_type -> signet.v1.GetKeyRequest
-	13, // 23: signet.v1.KeyService.ActivateVersion:input_type -> signet.v1.ActivateVersionRequest
-	14, // 24: signet.v1.KeyService.DisableKey:input_type -> signet.v1.DisableKeyRequest
-	15, // 25: signet.v1.KeyService.EnableKey:input_type -> signet.v1.EnableKeyRequest
-	16, // 26: signet.v1.KeyService.RevokeKey:input_type -> signet.v1.RevokeKeyRequest
-	7,  // 27: signet.v1.KeyService.GetRecipient:output_type -> signet.v1.Recipient
-	9,  // 28: signet.v1.KeyService.ImportKey:output_type -> signet.v1.ImportKeyResponse
-	11, // 29: signet.v1.KeyService.ListKeys:output_type -> signet.v1.ListKeysResponse
-	3,  // 30: signet.v1.KeyService.GetKey:output_type -> signet.v1.Key
-	3,  // 31: signet.v1.KeyService.ActivateVersion:output_type -> signet.v1.Key
-	3,  // 32: signet.v1.KeyService.DisableKey:output_type -> signet.v1.Key
-	3,  // 33: signet.v1.KeyService.EnableKey:output_type -> signet.v1.Key
-	17, // 34: signet.v1.KeyService.RevokeKey:output_type -> signet.v1.RevokeKeyResponse
-	27, // [27:35] is the sub-list for method output_type
-	19, // [19:27] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	26, // 2: signet.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 3: signet.v1.Key.facts:type_name -> signet.v1.KeyFacts
+	1,  // 4: signet.v1.KeyVersion.state:type_name -> signet.v1.VersionState
+	26, // 5: signet.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
+	26, // 6: signet.v1.KeyVersion.revoke_time:type_name -> google.protobuf.Timestamp
+	5,  // 7: signet.v1.KeyVersion.twins:type_name -> signet.v1.Twin
+	1,  // 8: signet.v1.Twin.state:type_name -> signet.v1.VersionState
+	26, // 9: signet.v1.Recipient.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 10: signet.v1.ImportKeyRequest.facts:type_name -> signet.v1.KeyFacts
+	3,  // 11: signet.v1.ImportKeyResponse.key:type_name -> signet.v1.Key
+	3,  // 12: signet.v1.ListKeysResponse.keys:type_name -> signet.v1.Key
+	2,  // 13: signet.v1.UpdateKeyRequest.facts:type_name -> signet.v1.KeyFacts
+	27, // 14: signet.v1.UpdateKeyRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 15: signet.v1.GenerateKeyRequest.facts:type_name -> signet.v1.KeyFacts
+	3,  // 16: signet.v1.GenerateKeyResponse.key:type_name -> signet.v1.Key
+	18, // 17: signet.v1.GenerateKeyResponse.public_key:type_name -> signet.v1.PublicKey
+	3,  // 18: signet.v1.RevokeKeyResponse.key:type_name -> signet.v1.Key
+	23, // 19: signet.v1.RevokeKeyResponse.exposure:type_name -> signet.v1.Exposure
+	26, // 20: signet.v1.Exposure.upper_bound:type_name -> google.protobuf.Timestamp
+	24, // 21: signet.v1.Exposure.logs:type_name -> signet.v1.LogExposure
+	26, // 22: signet.v1.LogExposure.last_expire_time:type_name -> google.protobuf.Timestamp
+	25, // 23: signet.v1.LogExposure.holders:type_name -> signet.v1.Holder
+	26, // 24: signet.v1.Holder.last_expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 25: signet.v1.KeyService.GetRecipient:input_type -> signet.v1.GetRecipientRequest
+	8,  // 26: signet.v1.KeyService.ImportKey:input_type -> signet.v1.ImportKeyRequest
+	10, // 27: signet.v1.KeyService.ListKeys:input_type -> signet.v1.ListKeysRequest
+	12, // 28: signet.v1.KeyService.GetKey:input_type -> signet.v1.GetKeyRequest
+	13, // 29: signet.v1.KeyService.ActivateVersion:input_type -> signet.v1.ActivateVersionRequest
+	19, // 30: signet.v1.KeyService.DisableKey:input_type -> signet.v1.DisableKeyRequest
+	20, // 31: signet.v1.KeyService.EnableKey:input_type -> signet.v1.EnableKeyRequest
+	14, // 32: signet.v1.KeyService.UpdateKey:input_type -> signet.v1.UpdateKeyRequest
+	15, // 33: signet.v1.KeyService.GenerateKey:input_type -> signet.v1.GenerateKeyRequest
+	17, // 34: signet.v1.KeyService.GetPublicKey:input_type -> signet.v1.GetPublicKeyRequest
+	21, // 35: signet.v1.KeyService.RevokeKey:input_type -> signet.v1.RevokeKeyRequest
+	7,  // 36: signet.v1.KeyService.GetRecipient:output_type -> signet.v1.Recipient
+	9,  // 37: signet.v1.KeyService.ImportKey:output_type -> signet.v1.ImportKeyResponse
+	11, // 38: signet.v1.KeyService.ListKeys:output_type -> signet.v1.ListKeysResponse
+	3,  // 39: signet.v1.KeyService.GetKey:output_type -> signet.v1.Key
+	3,  // 40: signet.v1.KeyService.ActivateVersion:output_type -> signet.v1.Key
+	3,  // 41: signet.v1.KeyService.DisableKey:output_type -> signet.v1.Key
+	3,  // 42: signet.v1.KeyService.EnableKey:output_type -> signet.v1.Key
+	3,  // 43: signet.v1.KeyService.UpdateKey:output_type -> signet.v1.Key
+	16, // 44: signet.v1.KeyService.GenerateKey:output_type -> signet.v1.GenerateKeyResponse
+	18, // 45: signet.v1.KeyService.GetPublicKey:output_type -> signet.v1.PublicKey
+	22, // 46: signet.v1.KeyService.RevokeKey:output_type -> signet.v1.RevokeKeyResponse
+	36, // [36:47] is the sub-list for method output_type
+	25, // [25:36] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_key_proto_init() }
@@ -1618,7 +2082,7 @@ func file_signet_v1_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signet_v1_key_proto_rawDesc), len(file_signet_v1_key_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

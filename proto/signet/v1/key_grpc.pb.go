@@ -26,6 +26,9 @@ const (
 	KeyService_ActivateVersion_FullMethodName = "/signet.v1.KeyService/ActivateVersion"
 	KeyService_DisableKey_FullMethodName      = "/signet.v1.KeyService/DisableKey"
 	KeyService_EnableKey_FullMethodName       = "/signet.v1.KeyService/EnableKey"
+	KeyService_UpdateKey_FullMethodName       = "/signet.v1.KeyService/UpdateKey"
+	KeyService_GenerateKey_FullMethodName     = "/signet.v1.KeyService/GenerateKey"
+	KeyService_GetPublicKey_FullMethodName    = "/signet.v1.KeyService/GetPublicKey"
 	KeyService_RevokeKey_FullMethodName       = "/signet.v1.KeyService/RevokeKey"
 )
 
@@ -50,6 +53,14 @@ type KeyServiceClient interface {
 	DisableKey(ctx context.Context, in *DisableKeyRequest, opts ...grpc.CallOption) (*Key, error)
 	// EnableKey takes DisableKey back.
 	EnableKey(ctx context.Context, in *EnableKeyRequest, opts ...grpc.CallOption) (*Key, error)
+	// UpdateKey changes what Apple lets people change of a key (services, environment, topics, roles), and adds facts that a
+	// key lacks which was generated here. Facts that are there otherwise do not change.
+	UpdateKey(ctx context.Context, in *UpdateKeyRequest, opts ...grpc.CallOption) (*Key, error)
+	// GenerateKey makes a key inside the vault, of a kind that the customer makes, and adds it as a version. Only its public half
+	// comes out.
+	GenerateKey(ctx context.Context, in *GenerateKeyRequest, opts ...grpc.CallOption) (*GenerateKeyResponse, error)
+	// GetPublicKey answers the public half of a version, for the forms of Apple that want it.
+	GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...grpc.CallOption) (*PublicKey, error)
 	// RevokeKey ends a key, or one version of it, for good, and answers who still holds its tokens.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
 }
@@ -132,6 +143,36 @@ func (c *keyServiceClient) EnableKey(ctx context.Context, in *EnableKeyRequest, 
 	return out, nil
 }
 
+func (c *keyServiceClient) UpdateKey(ctx context.Context, in *UpdateKeyRequest, opts ...grpc.CallOption) (*Key, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Key)
+	err := c.cc.Invoke(ctx, KeyService_UpdateKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keyServiceClient) GenerateKey(ctx context.Context, in *GenerateKeyRequest, opts ...grpc.CallOption) (*GenerateKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GenerateKeyResponse)
+	err := c.cc.Invoke(ctx, KeyService_GenerateKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keyServiceClient) GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...grpc.CallOption) (*PublicKey, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublicKey)
+	err := c.cc.Invoke(ctx, KeyService_GetPublicKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *keyServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeKeyResponse)
@@ -163,6 +204,14 @@ type KeyServiceServer interface {
 	DisableKey(context.Context, *DisableKeyRequest) (*Key, error)
 	// EnableKey takes DisableKey back.
 	EnableKey(context.Context, *EnableKeyRequest) (*Key, error)
+	// UpdateKey changes what Apple lets people change of a key (services, environment, topics, roles), and adds facts that a
+	// key lacks which was generated here. Facts that are there otherwise do not change.
+	UpdateKey(context.Context, *UpdateKeyRequest) (*Key, error)
+	// GenerateKey makes a key inside the vault, of a kind that the customer makes, and adds it as a version. Only its public half
+	// comes out.
+	GenerateKey(context.Context, *GenerateKeyRequest) (*GenerateKeyResponse, error)
+	// GetPublicKey answers the public half of a version, for the forms of Apple that want it.
+	GetPublicKey(context.Context, *GetPublicKeyRequest) (*PublicKey, error)
 	// RevokeKey ends a key, or one version of it, for good, and answers who still holds its tokens.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
 	mustEmbedUnimplementedKeyServiceServer()
@@ -195,6 +244,15 @@ func (UnimplementedKeyServiceServer) DisableKey(context.Context, *DisableKeyRequ
 }
 func (UnimplementedKeyServiceServer) EnableKey(context.Context, *EnableKeyRequest) (*Key, error) {
 	return nil, status.Error(codes.Unimplemented, "method EnableKey not implemented")
+}
+func (UnimplementedKeyServiceServer) UpdateKey(context.Context, *UpdateKeyRequest) (*Key, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateKey not implemented")
+}
+func (UnimplementedKeyServiceServer) GenerateKey(context.Context, *GenerateKeyRequest) (*GenerateKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GenerateKey not implemented")
+}
+func (UnimplementedKeyServiceServer) GetPublicKey(context.Context, *GetPublicKeyRequest) (*PublicKey, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPublicKey not implemented")
 }
 func (UnimplementedKeyServiceServer) RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
@@ -346,6 +404,60 @@ func _KeyService_EnableKey_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeyService_UpdateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).UpdateKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_UpdateKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).UpdateKey(ctx, req.(*UpdateKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeyService_GenerateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GenerateKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).GenerateKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_GenerateKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).GenerateKey(ctx, req.(*GenerateKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeyService_GetPublicKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPublicKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).GetPublicKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_GetPublicKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).GetPublicKey(ctx, req.(*GetPublicKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _KeyService_RevokeKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RevokeKeyRequest)
 	if err := dec(in); err != nil {
@@ -398,6 +510,18 @@ var KeyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EnableKey",
 			Handler:    _KeyService_EnableKey_Handler,
+		},
+		{
+			MethodName: "UpdateKey",
+			Handler:    _KeyService_UpdateKey_Handler,
+		},
+		{
+			MethodName: "GenerateKey",
+			Handler:    _KeyService_GenerateKey_Handler,
+		},
+		{
+			MethodName: "GetPublicKey",
+			Handler:    _KeyService_GetPublicKey_Handler,
 		},
 		{
 			MethodName: "RevokeKey",

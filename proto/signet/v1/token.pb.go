@@ -37,6 +37,12 @@ type MintTokenRequest struct {
 	// Types that are valid to be assigned to Parameters:
 	//
 	//	*MintTokenRequest_Scope
+	//	*MintTokenRequest_PromotionalOffer
+	//	*MintTokenRequest_IntroductoryOffer
+	//	*MintTokenRequest_AdvancedCommerce
+	//	*MintTokenRequest_MapsSnapshot
+	//	*MintTokenRequest_IworkExport
+	//	*MintTokenRequest_Marketplace
 	Parameters isMintTokenRequest_Parameters `protobuf_oneof:"parameters"`
 	// Return a receipt: proof that this token's audit entry is in the log.
 	Receipt bool `protobuf:"varint,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
@@ -107,6 +113,60 @@ func (x *MintTokenRequest) GetScope() *ScopeParameters {
 	return nil
 }
 
+func (x *MintTokenRequest) GetPromotionalOffer() *PromotionalOfferParameters {
+	if x != nil {
+		if x, ok := x.Parameters.(*MintTokenRequest_PromotionalOffer); ok {
+			return x.PromotionalOffer
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenRequest) GetIntroductoryOffer() *IntroductoryOfferParameters {
+	if x != nil {
+		if x, ok := x.Parameters.(*MintTokenRequest_IntroductoryOffer); ok {
+			return x.IntroductoryOffer
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenRequest) GetAdvancedCommerce() *AdvancedCommerceParameters {
+	if x != nil {
+		if x, ok := x.Parameters.(*MintTokenRequest_AdvancedCommerce); ok {
+			return x.AdvancedCommerce
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenRequest) GetMapsSnapshot() *MapsSnapshotParameters {
+	if x != nil {
+		if x, ok := x.Parameters.(*MintTokenRequest_MapsSnapshot); ok {
+			return x.MapsSnapshot
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenRequest) GetIworkExport() *IworkExportParameters {
+	if x != nil {
+		if x, ok := x.Parameters.(*MintTokenRequest_IworkExport); ok {
+			return x.IworkExport
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenRequest) GetMarketplace() *MarketplaceParameters {
+	if x != nil {
+		if x, ok := x.Parameters.(*MintTokenRequest_Marketplace); ok {
+			return x.Marketplace
+		}
+	}
+	return nil
+}
+
 func (x *MintTokenRequest) GetReceipt() bool {
 	if x != nil {
 		return x.Receipt
@@ -130,7 +190,49 @@ type MintTokenRequest_Scope struct {
 	Scope *ScopeParameters `protobuf:"bytes,3,opt,name=scope,proto3,oneof"`
 }
 
+type MintTokenRequest_PromotionalOffer struct {
+	// Promotional offers, of either style.
+	PromotionalOffer *PromotionalOfferParameters `protobuf:"bytes,6,opt,name=promotional_offer,json=promotionalOffer,proto3,oneof"`
+}
+
+type MintTokenRequest_IntroductoryOffer struct {
+	// Introductory offers: whether a customer may have one.
+	IntroductoryOffer *IntroductoryOfferParameters `protobuf:"bytes,7,opt,name=introductory_offer,json=introductoryOffer,proto3,oneof"`
+}
+
+type MintTokenRequest_AdvancedCommerce struct {
+	// Requests of the Advanced Commerce API that an app makes.
+	AdvancedCommerce *AdvancedCommerceParameters `protobuf:"bytes,8,opt,name=advanced_commerce,json=advancedCommerce,proto3,oneof"`
+}
+
+type MintTokenRequest_MapsSnapshot struct {
+	// Maps Web Snapshots.
+	MapsSnapshot *MapsSnapshotParameters `protobuf:"bytes,9,opt,name=maps_snapshot,json=mapsSnapshot,proto3,oneof"`
+}
+
+type MintTokenRequest_IworkExport struct {
+	// iWork documents that are exported.
+	IworkExport *IworkExportParameters `protobuf:"bytes,10,opt,name=iwork_export,json=iworkExport,proto3,oneof"`
+}
+
+type MintTokenRequest_Marketplace struct {
+	// Alternative marketplaces.
+	Marketplace *MarketplaceParameters `protobuf:"bytes,11,opt,name=marketplace,proto3,oneof"`
+}
+
 func (*MintTokenRequest_Scope) isMintTokenRequest_Parameters() {}
+
+func (*MintTokenRequest_PromotionalOffer) isMintTokenRequest_Parameters() {}
+
+func (*MintTokenRequest_IntroductoryOffer) isMintTokenRequest_Parameters() {}
+
+func (*MintTokenRequest_AdvancedCommerce) isMintTokenRequest_Parameters() {}
+
+func (*MintTokenRequest_MapsSnapshot) isMintTokenRequest_Parameters() {}
+
+func (*MintTokenRequest_IworkExport) isMintTokenRequest_Parameters() {}
+
+func (*MintTokenRequest_Marketplace) isMintTokenRequest_Parameters() {}
 
 // ScopeParameters narrows a token to some of the requests that its profile grants.
 type ScopeParameters struct {
@@ -178,6 +280,327 @@ func (x *ScopeParameters) GetEntries() []string {
 	return nil
 }
 
+// PromotionalOfferParameters are one promotional offer to one customer.
+type PromotionalOfferParameters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The product ID of the subscription.
+	ProductId string `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	// The identifier of the offer.
+	OfferId string `protobuf:"bytes,2,opt,name=offer_id,json=offerId,proto3" json:"offer_id,omitempty"`
+	// Any transaction of the customer's, or the app transaction; may be left out. Not of the original style.
+	TransactionId string `protobuf:"bytes,3,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// The app account token, or the name of the user; may be left out. Only of the original style.
+	Account       string `protobuf:"bytes,4,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromotionalOfferParameters) Reset() {
+	*x = PromotionalOfferParameters{}
+	mi := &file_signet_v1_token_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromotionalOfferParameters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromotionalOfferParameters) ProtoMessage() {}
+
+func (x *PromotionalOfferParameters) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromotionalOfferParameters.ProtoReflect.Descriptor instead.
+func (*PromotionalOfferParameters) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PromotionalOfferParameters) GetProductId() string {
+	if x != nil {
+		return x.ProductId
+	}
+	return ""
+}
+
+func (x *PromotionalOfferParameters) GetOfferId() string {
+	if x != nil {
+		return x.OfferId
+	}
+	return ""
+}
+
+func (x *PromotionalOfferParameters) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *PromotionalOfferParameters) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+// IntroductoryOfferParameters say whether one customer may have an introductory offer.
+type IntroductoryOfferParameters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The product ID of the subscription.
+	ProductId string `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	// Any transaction of the customer's, or the app transaction.
+	TransactionId string `protobuf:"bytes,2,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// Whether the offer is allowed; it must be said.
+	AllowIntroductoryOffer *bool `protobuf:"varint,3,opt,name=allow_introductory_offer,json=allowIntroductoryOffer,proto3,oneof" json:"allow_introductory_offer,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *IntroductoryOfferParameters) Reset() {
+	*x = IntroductoryOfferParameters{}
+	mi := &file_signet_v1_token_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IntroductoryOfferParameters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IntroductoryOfferParameters) ProtoMessage() {}
+
+func (x *IntroductoryOfferParameters) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IntroductoryOfferParameters.ProtoReflect.Descriptor instead.
+func (*IntroductoryOfferParameters) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IntroductoryOfferParameters) GetProductId() string {
+	if x != nil {
+		return x.ProductId
+	}
+	return ""
+}
+
+func (x *IntroductoryOfferParameters) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *IntroductoryOfferParameters) GetAllowIntroductoryOffer() bool {
+	if x != nil && x.AllowIntroductoryOffer != nil {
+		return *x.AllowIntroductoryOffer
+	}
+	return false
+}
+
+// AdvancedCommerceParameters are one request of the Advanced Commerce API.
+type AdvancedCommerceParameters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request as JSON. It is signed byte for byte.
+	Request       []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdvancedCommerceParameters) Reset() {
+	*x = AdvancedCommerceParameters{}
+	mi := &file_signet_v1_token_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvancedCommerceParameters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvancedCommerceParameters) ProtoMessage() {}
+
+func (x *AdvancedCommerceParameters) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvancedCommerceParameters.ProtoReflect.Descriptor instead.
+func (*AdvancedCommerceParameters) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AdvancedCommerceParameters) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// MapsSnapshotParameters are one picture of a map.
+type MapsSnapshotParameters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The query of the URL, encoded: "center=37.33,-122.0&z=12". Without teamId, keyId and signature, which are added.
+	Query         string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MapsSnapshotParameters) Reset() {
+	*x = MapsSnapshotParameters{}
+	mi := &file_signet_v1_token_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapsSnapshotParameters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapsSnapshotParameters) ProtoMessage() {}
+
+func (x *MapsSnapshotParameters) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapsSnapshotParameters.ProtoReflect.Descriptor instead.
+func (*MapsSnapshotParameters) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MapsSnapshotParameters) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+// IworkExportParameters are one document that is exported as PDF.
+type IworkExportParameters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that it is to have.
+	FileName      string `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IworkExportParameters) Reset() {
+	*x = IworkExportParameters{}
+	mi := &file_signet_v1_token_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IworkExportParameters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IworkExportParameters) ProtoMessage() {}
+
+func (x *IworkExportParameters) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IworkExportParameters.ProtoReflect.Descriptor instead.
+func (*IworkExportParameters) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *IworkExportParameters) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+// MarketplaceParameters are one developer whose apps the marketplace may take.
+type MarketplaceParameters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The developer's Developer ID.
+	DeveloperId   string `protobuf:"bytes,1,opt,name=developer_id,json=developerId,proto3" json:"developer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarketplaceParameters) Reset() {
+	*x = MarketplaceParameters{}
+	mi := &file_signet_v1_token_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarketplaceParameters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarketplaceParameters) ProtoMessage() {}
+
+func (x *MarketplaceParameters) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarketplaceParameters.ProtoReflect.Descriptor instead.
+func (*MarketplaceParameters) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *MarketplaceParameters) GetDeveloperId() string {
+	if x != nil {
+		return x.DeveloperId
+	}
+	return ""
+}
+
 // MintTokenResponse is a minted token and what a caller needs to use it well.
 type MintTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -186,32 +609,39 @@ type MintTokenResponse struct {
 	// Types that are valid to be assigned to Credential:
 	//
 	//	*MintTokenResponse_BearerToken
+	//	*MintTokenResponse_ClientSecret
+	//	*MintTokenResponse_HandedToken
+	//	*MintTokenResponse_OfferSignature
+	//	*MintTokenResponse_SignedUrl
 	Credential isMintTokenResponse_Credential `protobuf_oneof:"credential"`
 	// The token's iat: back-dated, so that Apple's clock is never behind it.
 	IssueTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=issue_time,json=issueTime,proto3" json:"issue_time,omitempty"`
-	// The token's exp.
+	// The token's exp; of what has none, when Apple takes it no longer; absent where that is never.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// When to stop using this token.
+	// When to stop using this token; absent where it has no end.
 	UseUntil *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=use_until,json=useUntil,proto3" json:"use_until,omitempty"`
 	// Requests that the token is limited to; empty means whatever the key's role allows.
 	Scope []string `protobuf:"bytes,5,rep,name=scope,proto3" json:"scope,omitempty"`
 	// Apple's key ID in the token's header.
 	KeyId string `protobuf:"bytes,6,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// SHA-256 of the token, lower-case hex: its name in the audit log.
+	// SHA-256 of the token (the signature, the URL), lower-case hex: its name in the audit log.
 	Sha256 string `protobuf:"bytes,7,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// The receipt, when one was asked for: a c2sp.org/tlog-proof over the token's audit entry.
 	Receipt *Receipt `protobuf:"bytes,8,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// From when on asking again gives a newer token: the earliest time at which a client should, never after use_until.
 	RefreshTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=refresh_time,json=refreshTime,proto3" json:"refresh_time,omitempty"`
-	// The token is one that this caller was given before.
-	Reused        bool `protobuf:"varint,10,opt,name=reused,proto3" json:"reused,omitempty"`
+	// The token is one that this caller, or of a shared token any caller, was given before.
+	Reused bool `protobuf:"varint,10,opt,name=reused,proto3" json:"reused,omitempty"`
+	// All callers have this very token, and change to the next one at refresh_time, all at once: Apple minds clients that change
+	// theirs often, or go back to an older one.
+	Shared        bool `protobuf:"varint,15,opt,name=shared,proto3" json:"shared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MintTokenResponse) Reset() {
 	*x = MintTokenResponse{}
-	mi := &file_signet_v1_token_proto_msgTypes[2]
+	mi := &file_signet_v1_token_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +653,7 @@ func (x *MintTokenResponse) String() string {
 func (*MintTokenResponse) ProtoMessage() {}
 
 func (x *MintTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_token_proto_msgTypes[2]
+	mi := &file_signet_v1_token_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +666,7 @@ func (x *MintTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MintTokenResponse.ProtoReflect.Descriptor instead.
 func (*MintTokenResponse) Descriptor() ([]byte, []int) {
-	return file_signet_v1_token_proto_rawDescGZIP(), []int{2}
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MintTokenResponse) GetCredential() isMintTokenResponse_Credential {
@@ -250,6 +680,42 @@ func (x *MintTokenResponse) GetBearerToken() *BearerToken {
 	if x != nil {
 		if x, ok := x.Credential.(*MintTokenResponse_BearerToken); ok {
 			return x.BearerToken
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenResponse) GetClientSecret() *ClientSecret {
+	if x != nil {
+		if x, ok := x.Credential.(*MintTokenResponse_ClientSecret); ok {
+			return x.ClientSecret
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenResponse) GetHandedToken() *HandedToken {
+	if x != nil {
+		if x, ok := x.Credential.(*MintTokenResponse_HandedToken); ok {
+			return x.HandedToken
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenResponse) GetOfferSignature() *OfferSignature {
+	if x != nil {
+		if x, ok := x.Credential.(*MintTokenResponse_OfferSignature); ok {
+			return x.OfferSignature
+		}
+	}
+	return nil
+}
+
+func (x *MintTokenResponse) GetSignedUrl() *SignedUrl {
+	if x != nil {
+		if x, ok := x.Credential.(*MintTokenResponse_SignedUrl); ok {
+			return x.SignedUrl
 		}
 	}
 	return nil
@@ -318,6 +784,13 @@ func (x *MintTokenResponse) GetReused() bool {
 	return false
 }
 
+func (x *MintTokenResponse) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
 type isMintTokenResponse_Credential interface {
 	isMintTokenResponse_Credential()
 }
@@ -327,20 +800,52 @@ type MintTokenResponse_BearerToken struct {
 	BearerToken *BearerToken `protobuf:"bytes,1,opt,name=bearer_token,json=bearerToken,proto3,oneof"`
 }
 
+type MintTokenResponse_ClientSecret struct {
+	// A JSON Web Token for a field of an OAuth form.
+	ClientSecret *ClientSecret `protobuf:"bytes,11,opt,name=client_secret,json=clientSecret,proto3,oneof"`
+}
+
+type MintTokenResponse_HandedToken struct {
+	// A JSON Web Token that is handed on: to the app, the page or a developer.
+	HandedToken *HandedToken `protobuf:"bytes,12,opt,name=handed_token,json=handedToken,proto3,oneof"`
+}
+
+type MintTokenResponse_OfferSignature struct {
+	// The signature of a promotional offer in its original style, and what StoreKit wants beside it.
+	OfferSignature *OfferSignature `protobuf:"bytes,13,opt,name=offer_signature,json=offerSignature,proto3,oneof"`
+}
+
+type MintTokenResponse_SignedUrl struct {
+	// A URL that is signed.
+	SignedUrl *SignedUrl `protobuf:"bytes,14,opt,name=signed_url,json=signedUrl,proto3,oneof"`
+}
+
 func (*MintTokenResponse_BearerToken) isMintTokenResponse_Credential() {}
+
+func (*MintTokenResponse_ClientSecret) isMintTokenResponse_Credential() {}
+
+func (*MintTokenResponse_HandedToken) isMintTokenResponse_Credential() {}
+
+func (*MintTokenResponse_OfferSignature) isMintTokenResponse_Credential() {}
+
+func (*MintTokenResponse_SignedUrl) isMintTokenResponse_Credential() {}
 
 // BearerToken is a credential that whoever holds it can use.
 type BearerToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The compact serialization.
-	Token         string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// What stands before the token in the Authorization header: "Bearer" when absent, nothing when empty.
+	Scheme *string `protobuf:"bytes,2,opt,name=scheme,proto3,oneof" json:"scheme,omitempty"`
+	// The hosts of Apple that take it, some with their port; those of App Store Connect when empty.
+	Hosts         []string `protobuf:"bytes,3,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BearerToken) Reset() {
 	*x = BearerToken{}
-	mi := &file_signet_v1_token_proto_msgTypes[3]
+	mi := &file_signet_v1_token_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +857,7 @@ func (x *BearerToken) String() string {
 func (*BearerToken) ProtoMessage() {}
 
 func (x *BearerToken) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_token_proto_msgTypes[3]
+	mi := &file_signet_v1_token_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,12 +870,319 @@ func (x *BearerToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BearerToken.ProtoReflect.Descriptor instead.
 func (*BearerToken) Descriptor() ([]byte, []int) {
-	return file_signet_v1_token_proto_rawDescGZIP(), []int{3}
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BearerToken) GetToken() string {
 	if x != nil {
 		return x.Token
+	}
+	return ""
+}
+
+func (x *BearerToken) GetScheme() string {
+	if x != nil && x.Scheme != nil {
+		return *x.Scheme
+	}
+	return ""
+}
+
+func (x *BearerToken) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+// ClientSecret is a credential that is posted in a form.
+type ClientSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The compact serialization.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// The form's field that holds it: "client_secret" or "client_assertion".
+	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
+	// What else is posted, as far as it does not depend on the use.
+	Form []*FormField `protobuf:"bytes,3,rep,name=form,proto3" json:"form,omitempty"`
+	// Where the form is posted.
+	Url           string `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientSecret) Reset() {
+	*x = ClientSecret{}
+	mi := &file_signet_v1_token_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientSecret) ProtoMessage() {}
+
+func (x *ClientSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientSecret.ProtoReflect.Descriptor instead.
+func (*ClientSecret) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ClientSecret) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ClientSecret) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *ClientSecret) GetForm() []*FormField {
+	if x != nil {
+		return x.Form
+	}
+	return nil
+}
+
+func (x *ClientSecret) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+// FormField is a field of a form, not yet encoded.
+type FormField struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The value.
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FormField) Reset() {
+	*x = FormField{}
+	mi := &file_signet_v1_token_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FormField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FormField) ProtoMessage() {}
+
+func (x *FormField) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FormField.ProtoReflect.Descriptor instead.
+func (*FormField) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FormField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FormField) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// HandedToken is a credential that somebody else uses: the app, a page, a developer.
+type HandedToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The compact serialization.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// The nonce in it; empty where there is none.
+	Nonce         string `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandedToken) Reset() {
+	*x = HandedToken{}
+	mi := &file_signet_v1_token_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandedToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandedToken) ProtoMessage() {}
+
+func (x *HandedToken) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandedToken.ProtoReflect.Descriptor instead.
+func (*HandedToken) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *HandedToken) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *HandedToken) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+// OfferSignature is what an app hands to StoreKit for a promotional offer of the original style.
+type OfferSignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The signature: DER in standard base64.
+	Signature string `protobuf:"bytes,1,opt,name=signature,proto3" json:"signature,omitempty"`
+	// The nonce that was signed: a UUID in lower case.
+	Nonce string `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// The time that was signed, in Unix milliseconds. Apple takes the offer for 24 hours from then.
+	Timestamp     int64 `protobuf:"varint,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferSignature) Reset() {
+	*x = OfferSignature{}
+	mi := &file_signet_v1_token_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferSignature) ProtoMessage() {}
+
+func (x *OfferSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferSignature.ProtoReflect.Descriptor instead.
+func (*OfferSignature) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *OfferSignature) GetSignature() string {
+	if x != nil {
+		return x.Signature
+	}
+	return ""
+}
+
+func (x *OfferSignature) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+func (x *OfferSignature) GetTimestamp() int64 {
+	if x != nil {
+		return x.Timestamp
+	}
+	return 0
+}
+
+// SignedUrl is a URL that works for whoever has it, until its key is revoked.
+type SignedUrl struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The URL.
+	Url           string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignedUrl) Reset() {
+	*x = SignedUrl{}
+	mi := &file_signet_v1_token_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignedUrl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignedUrl) ProtoMessage() {}
+
+func (x *SignedUrl) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignedUrl.ProtoReflect.Descriptor instead.
+func (*SignedUrl) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SignedUrl) GetUrl() string {
+	if x != nil {
+		return x.Url
 	}
 	return ""
 }
@@ -394,7 +1206,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_signet_v1_token_proto_msgTypes[4]
+	mi := &file_signet_v1_token_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +1218,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_token_proto_msgTypes[4]
+	mi := &file_signet_v1_token_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +1231,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_signet_v1_token_proto_rawDescGZIP(), []int{4}
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Receipt) GetOrigin() string {
@@ -470,7 +1282,7 @@ type ListProfilesRequest struct {
 
 func (x *ListProfilesRequest) Reset() {
 	*x = ListProfilesRequest{}
-	mi := &file_signet_v1_token_proto_msgTypes[5]
+	mi := &file_signet_v1_token_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +1294,7 @@ func (x *ListProfilesRequest) String() string {
 func (*ListProfilesRequest) ProtoMessage() {}
 
 func (x *ListProfilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_token_proto_msgTypes[5]
+	mi := &file_signet_v1_token_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +1307,7 @@ func (x *ListProfilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProfilesRequest.ProtoReflect.Descriptor instead.
 func (*ListProfilesRequest) Descriptor() ([]byte, []int) {
-	return file_signet_v1_token_proto_rawDescGZIP(), []int{5}
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListProfilesRequest) GetPageSize() int32 {
@@ -525,7 +1337,7 @@ type ListProfilesResponse struct {
 
 func (x *ListProfilesResponse) Reset() {
 	*x = ListProfilesResponse{}
-	mi := &file_signet_v1_token_proto_msgTypes[6]
+	mi := &file_signet_v1_token_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +1349,7 @@ func (x *ListProfilesResponse) String() string {
 func (*ListProfilesResponse) ProtoMessage() {}
 
 func (x *ListProfilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_token_proto_msgTypes[6]
+	mi := &file_signet_v1_token_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +1362,7 @@ func (x *ListProfilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProfilesResponse.ProtoReflect.Descriptor instead.
 func (*ListProfilesResponse) Descriptor() ([]byte, []int) {
-	return file_signet_v1_token_proto_rawDescGZIP(), []int{6}
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListProfilesResponse) GetProfiles() []*Profile {
@@ -576,9 +1388,9 @@ type Profile struct {
 	Family string `protobuf:"bytes,2,opt,name=family,proto3" json:"family,omitempty"`
 	// Apple's key ID in the header of a token that is minted now; empty when none can be.
 	KeyId string `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// How long a token lives, exp − iat, for which no lifetime is asked.
+	// How long a token lives, exp − iat, for which no lifetime is asked; absent where there is none to choose.
 	DefaultTtl *durationpb.Duration `protobuf:"bytes,4,opt,name=default_ttl,json=defaultTtl,proto3" json:"default_ttl,omitempty"`
-	// The longest lifetime that may be asked.
+	// The longest lifetime that may be asked; absent where there is none to choose.
 	MaxTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
 	// Requests that a token is limited to, sorted; empty means whatever the key's role allows.
 	Scope []string `protobuf:"bytes,6,rep,name=scope,proto3" json:"scope,omitempty"`
@@ -586,7 +1398,7 @@ type Profile struct {
 	Reads []string `protobuf:"bytes,7,rep,name=reads,proto3" json:"reads,omitempty"`
 	// Its tokens may live for months.
 	LongLived bool `protobuf:"varint,8,opt,name=long_lived,json=longLived,proto3" json:"long_lived,omitempty"`
-	// Whether a token is given again that was given before: "never" or "per-principal".
+	// Whether a token is given again that was given before: "never", "per-principal", or "shared", to everybody the same.
 	Reuse string `protobuf:"bytes,9,opt,name=reuse,proto3" json:"reuse,omitempty"`
 	// How many tokens the caller may be given in rate_per, by the grant that would be named; absent: as many as it likes.
 	RateEvents *int32 `protobuf:"varint,10,opt,name=rate_events,json=rateEvents,proto3,oneof" json:"rate_events,omitempty"`
@@ -595,13 +1407,19 @@ type Profile struct {
 	// The reason with which a mint would fail now, such as "KEY_DISABLED"; empty when it would not. What is known of the
 	// caller's rate is not in it.
 	UnavailableReason string `protobuf:"bytes,12,opt,name=unavailable_reason,json=unavailableReason,proto3" json:"unavailable_reason,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The form in which Apple takes it: "header", "secret", "app", "signature", "url" or "upload".
+	Form string `protobuf:"bytes,13,opt,name=form,proto3" json:"form,omitempty"`
+	// What the profile fixes of its tokens, such as the bundle ID; scope is not in it.
+	Fixed []*ProfileField `protobuf:"bytes,14,rep,name=fixed,proto3" json:"fixed,omitempty"`
+	// What a call fills in.
+	Parameters    []*ProfileField `protobuf:"bytes,15,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Profile) Reset() {
 	*x = Profile{}
-	mi := &file_signet_v1_token_proto_msgTypes[7]
+	mi := &file_signet_v1_token_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +1431,7 @@ func (x *Profile) String() string {
 func (*Profile) ProtoMessage() {}
 
 func (x *Profile) ProtoReflect() protoreflect.Message {
-	mi := &file_signet_v1_token_proto_msgTypes[7]
+	mi := &file_signet_v1_token_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +1444,7 @@ func (x *Profile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Profile.ProtoReflect.Descriptor instead.
 func (*Profile) Descriptor() ([]byte, []int) {
-	return file_signet_v1_token_proto_rawDescGZIP(), []int{7}
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Profile) GetName() string {
@@ -713,23 +1531,140 @@ func (x *Profile) GetUnavailableReason() string {
 	return ""
 }
 
+func (x *Profile) GetForm() string {
+	if x != nil {
+		return x.Form
+	}
+	return ""
+}
+
+func (x *Profile) GetFixed() []*ProfileField {
+	if x != nil {
+		return x.Fixed
+	}
+	return nil
+}
+
+func (x *Profile) GetParameters() []*ProfileField {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+// ProfileField is a value of a profile's tokens.
+type ProfileField struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, as in policies and requests.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is, of one that the profile fixes; what it may be, of one that a call fills in, anything when empty.
+	Values []string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	// Of one that a call fills in: it must be.
+	Required      bool `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProfileField) Reset() {
+	*x = ProfileField{}
+	mi := &file_signet_v1_token_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProfileField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProfileField) ProtoMessage() {}
+
+func (x *ProfileField) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_token_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProfileField.ProtoReflect.Descriptor instead.
+func (*ProfileField) Descriptor() ([]byte, []int) {
+	return file_signet_v1_token_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ProfileField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProfileField) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *ProfileField) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
 var File_signet_v1_token_proto protoreflect.FileDescriptor
 
 const file_signet_v1_token_proto_rawDesc = "" +
 	"\n" +
-	"\x15signet/v1/token.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n" +
+	"\x15signet/v1/token.proto\x12\tsignet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x05\n" +
 	"\x10MintTokenRequest\x12<\n" +
 	"\aprofile\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18\x80\x012\x16^[a-z0-9][a-z0-9._-]*$R\aprofile\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x122\n" +
-	"\x05scope\x18\x03 \x01(\v2\x1a.signet.v1.ScopeParametersH\x00R\x05scope\x12\x18\n" +
+	"\x05scope\x18\x03 \x01(\v2\x1a.signet.v1.ScopeParametersH\x00R\x05scope\x12T\n" +
+	"\x11promotional_offer\x18\x06 \x01(\v2%.signet.v1.PromotionalOfferParametersH\x00R\x10promotionalOffer\x12W\n" +
+	"\x12introductory_offer\x18\a \x01(\v2&.signet.v1.IntroductoryOfferParametersH\x00R\x11introductoryOffer\x12T\n" +
+	"\x11advanced_commerce\x18\b \x01(\v2%.signet.v1.AdvancedCommerceParametersH\x00R\x10advancedCommerce\x12H\n" +
+	"\rmaps_snapshot\x18\t \x01(\v2!.signet.v1.MapsSnapshotParametersH\x00R\fmapsSnapshot\x12E\n" +
+	"\fiwork_export\x18\n" +
+	" \x01(\v2 .signet.v1.IworkExportParametersH\x00R\viworkExport\x12D\n" +
+	"\vmarketplace\x18\v \x01(\v2 .signet.v1.MarketplaceParametersH\x00R\vmarketplace\x12\x18\n" +
 	"\areceipt\x18\x04 \x01(\bR\areceipt\x12\x14\n" +
 	"\x05fresh\x18\x05 \x01(\bR\x05freshB\f\n" +
 	"\n" +
 	"parameters\"@\n" +
 	"\x0fScopeParameters\x12-\n" +
-	"\aentries\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10@\"\ar\x05\x10\x01\x18\x80\bR\aentries\"\xd9\x03\n" +
+	"\aentries\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10@\"\ar\x05\x10\x01\x18\x80\bR\aentries\"\xbe\x01\n" +
+	"\x1aPromotionalOfferParameters\x12'\n" +
+	"\n" +
+	"product_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\tproductId\x12#\n" +
+	"\boffer_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\aofferId\x12.\n" +
+	"\x0etransaction_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\rtransactionId\x12\"\n" +
+	"\aaccount\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\aaccount\"\xd2\x01\n" +
+	"\x1bIntroductoryOfferParameters\x12'\n" +
+	"\n" +
+	"product_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\tproductId\x12.\n" +
+	"\x0etransaction_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\rtransactionId\x12=\n" +
+	"\x18allow_introductory_offer\x18\x03 \x01(\bH\x00R\x16allowIntroductoryOffer\x88\x01\x01B\x1b\n" +
+	"\x19_allow_introductory_offer\"A\n" +
+	"\x1aAdvancedCommerceParameters\x12#\n" +
+	"\arequest\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x01R\arequest\"8\n" +
+	"\x16MapsSnapshotParameters\x12\x1e\n" +
+	"\x05query\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x05query\">\n" +
+	"\x15IworkExportParameters\x12%\n" +
+	"\tfile_name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\bfileName\"C\n" +
+	"\x15MarketplaceParameters\x12*\n" +
+	"\fdeveloper_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\vdeveloperId\"\xeb\x05\n" +
 	"\x11MintTokenResponse\x12;\n" +
-	"\fbearer_token\x18\x01 \x01(\v2\x16.signet.v1.BearerTokenH\x00R\vbearerToken\x129\n" +
+	"\fbearer_token\x18\x01 \x01(\v2\x16.signet.v1.BearerTokenH\x00R\vbearerToken\x12>\n" +
+	"\rclient_secret\x18\v \x01(\v2\x17.signet.v1.ClientSecretH\x00R\fclientSecret\x12;\n" +
+	"\fhanded_token\x18\f \x01(\v2\x16.signet.v1.HandedTokenH\x00R\vhandedToken\x12D\n" +
+	"\x0foffer_signature\x18\r \x01(\v2\x19.signet.v1.OfferSignatureH\x00R\x0eofferSignature\x125\n" +
+	"\n" +
+	"signed_url\x18\x0e \x01(\v2\x14.signet.v1.SignedUrlH\x00R\tsignedUrl\x129\n" +
 	"\n" +
 	"issue_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tissueTime\x12;\n" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -741,11 +1676,32 @@ const file_signet_v1_token_proto_rawDesc = "" +
 	"\areceipt\x18\b \x01(\v2\x12.signet.v1.ReceiptR\areceipt\x12=\n" +
 	"\frefresh_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vrefreshTime\x12\x16\n" +
 	"\x06reused\x18\n" +
-	" \x01(\bR\x06reusedB\f\n" +
+	" \x01(\bR\x06reused\x12\x16\n" +
+	"\x06shared\x18\x0f \x01(\bR\x06sharedB\f\n" +
 	"\n" +
-	"credential\"(\n" +
+	"credential\"f\n" +
 	"\vBearerToken\x12\x19\n" +
-	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\"\x80\x01\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12\x1b\n" +
+	"\x06scheme\x18\x02 \x01(\tH\x00R\x06scheme\x88\x01\x01\x12\x14\n" +
+	"\x05hosts\x18\x03 \x03(\tR\x05hostsB\t\n" +
+	"\a_scheme\"{\n" +
+	"\fClientSecret\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12\x14\n" +
+	"\x05field\x18\x02 \x01(\tR\x05field\x12(\n" +
+	"\x04form\x18\x03 \x03(\v2\x14.signet.v1.FormFieldR\x04form\x12\x10\n" +
+	"\x03url\x18\x04 \x01(\tR\x03url\"5\n" +
+	"\tFormField\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\">\n" +
+	"\vHandedToken\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\tR\x05nonce\"g\n" +
+	"\x0eOfferSignature\x12!\n" +
+	"\tsignature\x18\x01 \x01(\tB\x03\x80\x01\x01R\tsignature\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\tR\x05nonce\x12\x1c\n" +
+	"\ttimestamp\x18\x03 \x01(\x03R\ttimestamp\"\"\n" +
+	"\tSignedUrl\x12\x15\n" +
+	"\x03url\x18\x01 \x01(\tB\x03\x80\x01\x01R\x03url\"\x80\x01\n" +
 	"\aReceipt\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x03R\x05index\x12\x1b\n" +
@@ -759,7 +1715,7 @@ const file_signet_v1_token_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"n\n" +
 	"\x14ListProfilesResponse\x12.\n" +
 	"\bprofiles\x18\x01 \x03(\v2\x12.signet.v1.ProfileR\bprofiles\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb8\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb4\x04\n" +
 	"\aProfile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06family\x18\x02 \x01(\tR\x06family\x12\x15\n" +
@@ -776,8 +1732,17 @@ const file_signet_v1_token_proto_rawDesc = "" +
 	" \x01(\x05H\x00R\n" +
 	"rateEvents\x88\x01\x01\x124\n" +
 	"\brate_per\x18\v \x01(\v2\x19.google.protobuf.DurationR\aratePer\x12-\n" +
-	"\x12unavailable_reason\x18\f \x01(\tR\x11unavailableReasonB\x0e\n" +
-	"\f_rate_events2\xa7\x01\n" +
+	"\x12unavailable_reason\x18\f \x01(\tR\x11unavailableReason\x12\x12\n" +
+	"\x04form\x18\r \x01(\tR\x04form\x12-\n" +
+	"\x05fixed\x18\x0e \x03(\v2\x17.signet.v1.ProfileFieldR\x05fixed\x127\n" +
+	"\n" +
+	"parameters\x18\x0f \x03(\v2\x17.signet.v1.ProfileFieldR\n" +
+	"parametersB\x0e\n" +
+	"\f_rate_events\"V\n" +
+	"\fProfileField\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06values\x18\x02 \x03(\tR\x06values\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired2\xa7\x01\n" +
 	"\fTokenService\x12F\n" +
 	"\tMintToken\x12\x1b.signet.v1.MintTokenRequest\x1a\x1c.signet.v1.MintTokenResponse\x12O\n" +
 	"\fListProfiles\x12\x1e.signet.v1.ListProfilesRequest\x1a\x1f.signet.v1.ListProfilesResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
@@ -794,41 +1759,66 @@ func file_signet_v1_token_proto_rawDescGZIP() []byte {
 	return file_signet_v1_token_proto_rawDescData
 }
 
-var file_signet_v1_token_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_signet_v1_token_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_signet_v1_token_proto_goTypes = []any{
-	(*MintTokenRequest)(nil),      // 0: signet.v1.MintTokenRequest
-	(*ScopeParameters)(nil),       // 1: signet.v1.ScopeParameters
-	(*MintTokenResponse)(nil),     // 2: signet.v1.MintTokenResponse
-	(*BearerToken)(nil),           // 3: signet.v1.BearerToken
-	(*Receipt)(nil),               // 4: signet.v1.Receipt
-	(*ListProfilesRequest)(nil),   // 5: signet.v1.ListProfilesRequest
-	(*ListProfilesResponse)(nil),  // 6: signet.v1.ListProfilesResponse
-	(*Profile)(nil),               // 7: signet.v1.Profile
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*MintTokenRequest)(nil),            // 0: signet.v1.MintTokenRequest
+	(*ScopeParameters)(nil),             // 1: signet.v1.ScopeParameters
+	(*PromotionalOfferParameters)(nil),  // 2: signet.v1.PromotionalOfferParameters
+	(*IntroductoryOfferParameters)(nil), // 3: signet.v1.IntroductoryOfferParameters
+	(*AdvancedCommerceParameters)(nil),  // 4: signet.v1.AdvancedCommerceParameters
+	(*MapsSnapshotParameters)(nil),      // 5: signet.v1.MapsSnapshotParameters
+	(*IworkExportParameters)(nil),       // 6: signet.v1.IworkExportParameters
+	(*MarketplaceParameters)(nil),       // 7: signet.v1.MarketplaceParameters
+	(*MintTokenResponse)(nil),           // 8: signet.v1.MintTokenResponse
+	(*BearerToken)(nil),                 // 9: signet.v1.BearerToken
+	(*ClientSecret)(nil),                // 10: signet.v1.ClientSecret
+	(*FormField)(nil),                   // 11: signet.v1.FormField
+	(*HandedToken)(nil),                 // 12: signet.v1.HandedToken
+	(*OfferSignature)(nil),              // 13: signet.v1.OfferSignature
+	(*SignedUrl)(nil),                   // 14: signet.v1.SignedUrl
+	(*Receipt)(nil),                     // 15: signet.v1.Receipt
+	(*ListProfilesRequest)(nil),         // 16: signet.v1.ListProfilesRequest
+	(*ListProfilesResponse)(nil),        // 17: signet.v1.ListProfilesResponse
+	(*Profile)(nil),                     // 18: signet.v1.Profile
+	(*ProfileField)(nil),                // 19: signet.v1.ProfileField
+	(*durationpb.Duration)(nil),         // 20: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
 }
 var file_signet_v1_token_proto_depIdxs = []int32{
-	8,  // 0: signet.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
+	20, // 0: signet.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 1: signet.v1.MintTokenRequest.scope:type_name -> signet.v1.ScopeParameters
-	3,  // 2: signet.v1.MintTokenResponse.bearer_token:type_name -> signet.v1.BearerToken
-	9,  // 3: signet.v1.MintTokenResponse.issue_time:type_name -> google.protobuf.Timestamp
-	9,  // 4: signet.v1.MintTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: signet.v1.MintTokenResponse.use_until:type_name -> google.protobuf.Timestamp
-	4,  // 6: signet.v1.MintTokenResponse.receipt:type_name -> signet.v1.Receipt
-	9,  // 7: signet.v1.MintTokenResponse.refresh_time:type_name -> google.protobuf.Timestamp
-	7,  // 8: signet.v1.ListProfilesResponse.profiles:type_name -> signet.v1.Profile
-	8,  // 9: signet.v1.Profile.default_ttl:type_name -> google.protobuf.Duration
-	8,  // 10: signet.v1.Profile.max_ttl:type_name -> google.protobuf.Duration
-	8,  // 11: signet.v1.Profile.rate_per:type_name -> google.protobuf.Duration
-	0,  // 12: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
-	5,  // 13: signet.v1.TokenService.ListProfiles:input_type -> signet.v1.ListProfilesRequest
-	2,  // 14: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
-	6,  // 15: signet.v1.TokenService.ListProfiles:output_type -> signet.v1.ListProfilesResponse
-	14, // [14:16] is the sub-list for method output_type
-	12, // [12:14] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	2,  // 2: signet.v1.MintTokenRequest.promotional_offer:type_name -> signet.v1.PromotionalOfferParameters
+	3,  // 3: signet.v1.MintTokenRequest.introductory_offer:type_name -> signet.v1.IntroductoryOfferParameters
+	4,  // 4: signet.v1.MintTokenRequest.advanced_commerce:type_name -> signet.v1.AdvancedCommerceParameters
+	5,  // 5: signet.v1.MintTokenRequest.maps_snapshot:type_name -> signet.v1.MapsSnapshotParameters
+	6,  // 6: signet.v1.MintTokenRequest.iwork_export:type_name -> signet.v1.IworkExportParameters
+	7,  // 7: signet.v1.MintTokenRequest.marketplace:type_name -> signet.v1.MarketplaceParameters
+	9,  // 8: signet.v1.MintTokenResponse.bearer_token:type_name -> signet.v1.BearerToken
+	10, // 9: signet.v1.MintTokenResponse.client_secret:type_name -> signet.v1.ClientSecret
+	12, // 10: signet.v1.MintTokenResponse.handed_token:type_name -> signet.v1.HandedToken
+	13, // 11: signet.v1.MintTokenResponse.offer_signature:type_name -> signet.v1.OfferSignature
+	14, // 12: signet.v1.MintTokenResponse.signed_url:type_name -> signet.v1.SignedUrl
+	21, // 13: signet.v1.MintTokenResponse.issue_time:type_name -> google.protobuf.Timestamp
+	21, // 14: signet.v1.MintTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 15: signet.v1.MintTokenResponse.use_until:type_name -> google.protobuf.Timestamp
+	15, // 16: signet.v1.MintTokenResponse.receipt:type_name -> signet.v1.Receipt
+	21, // 17: signet.v1.MintTokenResponse.refresh_time:type_name -> google.protobuf.Timestamp
+	11, // 18: signet.v1.ClientSecret.form:type_name -> signet.v1.FormField
+	18, // 19: signet.v1.ListProfilesResponse.profiles:type_name -> signet.v1.Profile
+	20, // 20: signet.v1.Profile.default_ttl:type_name -> google.protobuf.Duration
+	20, // 21: signet.v1.Profile.max_ttl:type_name -> google.protobuf.Duration
+	20, // 22: signet.v1.Profile.rate_per:type_name -> google.protobuf.Duration
+	19, // 23: signet.v1.Profile.fixed:type_name -> signet.v1.ProfileField
+	19, // 24: signet.v1.Profile.parameters:type_name -> signet.v1.ProfileField
+	0,  // 25: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
+	16, // 26: signet.v1.TokenService.ListProfiles:input_type -> signet.v1.ListProfilesRequest
+	8,  // 27: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
+	17, // 28: signet.v1.TokenService.ListProfiles:output_type -> signet.v1.ListProfilesResponse
+	27, // [27:29] is the sub-list for method output_type
+	25, // [25:27] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_token_proto_init() }
@@ -838,18 +1828,30 @@ func file_signet_v1_token_proto_init() {
 	}
 	file_signet_v1_token_proto_msgTypes[0].OneofWrappers = []any{
 		(*MintTokenRequest_Scope)(nil),
+		(*MintTokenRequest_PromotionalOffer)(nil),
+		(*MintTokenRequest_IntroductoryOffer)(nil),
+		(*MintTokenRequest_AdvancedCommerce)(nil),
+		(*MintTokenRequest_MapsSnapshot)(nil),
+		(*MintTokenRequest_IworkExport)(nil),
+		(*MintTokenRequest_Marketplace)(nil),
 	}
-	file_signet_v1_token_proto_msgTypes[2].OneofWrappers = []any{
+	file_signet_v1_token_proto_msgTypes[3].OneofWrappers = []any{}
+	file_signet_v1_token_proto_msgTypes[8].OneofWrappers = []any{
 		(*MintTokenResponse_BearerToken)(nil),
+		(*MintTokenResponse_ClientSecret)(nil),
+		(*MintTokenResponse_HandedToken)(nil),
+		(*MintTokenResponse_OfferSignature)(nil),
+		(*MintTokenResponse_SignedUrl)(nil),
 	}
-	file_signet_v1_token_proto_msgTypes[7].OneofWrappers = []any{}
+	file_signet_v1_token_proto_msgTypes[9].OneofWrappers = []any{}
+	file_signet_v1_token_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signet_v1_token_proto_rawDesc), len(file_signet_v1_token_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,8 @@ const (
 	ReasonNoActiveVersion  Reason = "NO_ACTIVE_VERSION"
 	ReasonTTLTooLong       Reason = "TTL_TOO_LONG"
 	ReasonScopeNotGranted  Reason = "SCOPE_NOT_GRANTED"
+	ReasonValueNotGranted  Reason = "VALUE_NOT_GRANTED"
+	ReasonUnfitRequest     Reason = "UNFIT_REQUEST"
 	ReasonRateLimited      Reason = "RATE_LIMITED"
 	ReasonLogUnavailable   Reason = "LOG_UNAVAILABLE"
 	ReasonLogFull          Reason = "LOG_FULL"
@@ -124,6 +126,10 @@ func refused(d policy.Decision) *Error {
 		e.Kind, e.Public = ErrDenied, "the ttl is longer than the profile or Apple allows; ask for less, or leave it out"
 	case policy.ScopeNotGranted:
 		e.Kind, e.Public = ErrDenied, "the scope asks for a request that the profile does not grant"
+	case policy.ValueNotGranted:
+		e.Kind, e.Public = ErrDenied, d.Reason()
+	case policy.UnfitRequest:
+		e.Kind, e.Public = ErrMalformed, d.Reason()
 	default:
 		e.Kind, e.Reason, e.Public = ErrDenied, ReasonDenied, "denied"
 	}

@@ -144,8 +144,8 @@ func (k *Keys) accept(ctx context.Context, call *call, tx *store.Tx, req ImportR
 		return Imported{}, err
 	}
 	done := Imported{Version: version.Number, Warnings: append(key.Notes(), warnings...)}
-	if _, warning, _ := apple.ParseKeyID(version.KeyID); warning != "" {
-		done.Warnings = append(done.Warnings, warning)
+	if odd := facts.Unusual(); odd != "" {
+		done.Warnings = append(done.Warnings, odd)
 	}
 	call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
 	if req.Twin != "" {
@@ -190,32 +190,22 @@ func agree(req ImportRequest, said sealed.Facts) (apple.Facts, error) {
 	differs := func(what string) error {
 		return &Error{Kind: ErrMalformed, Reason: ReasonSealMismatch, Public: "the " + what + " is not the one that was sealed with the key; leave it out, or seal the key again"}
 	}
-	facts := req.Facts
-	switch {
-	case said.Name != "" && said.Name != string(req.Name):
-		return facts, differs("name")
-	case facts.Kind != "" && said.Kind != "" && string(facts.Kind) != said.Kind:
-		return facts, differs("kind")
-	case facts.KeyID != "" && said.KeyID != "" && string(facts.KeyID) != said.KeyID:
-		return facts, differs("key id")
-	case facts.Issuer != "" && said.Issuer != "" && string(facts.Issuer) != said.Issuer:
-		return facts, differs("issuer id")
+	if said.Name != "" && said.Name != string(req.Name) {
+		return apple.Facts{}, differs("name")
 	}
-	var kindErr, keyErr, issuerErr error
-	if facts.Kind == "" {
-		facts.Kind, kindErr = apple.ParseKind(said.Kind)
+	sealed, err := apple.ParseFacts(apple.FactTexts{
+		Kind: said.Kind, KeyID: said.KeyID, Issuer: said.Issuer, Team: said.Team, Client: said.Client, App: said.App,
+		Environment: said.Environment, Services: split[string](said.Services), Topics: split[string](said.Topics), Roles: split[string](said.Roles),
+	})
+	if err != nil {
+		return apple.Facts{}, malformed(err.Error())
 	}
-	if facts.KeyID == "" {
-		facts.KeyID, _, keyErr = apple.ParseKeyID(said.KeyID)
-	}
-	if facts.Issuer == "" && said.Issuer != "" {
-		facts.Issuer, issuerErr = apple.ParseIssuerID(said.Issuer)
-	}
-	if err := errors.Join(kindErr, keyErr, issuerErr); err != nil {
-		return facts, malformed(err.Error())
+	facts, different := req.Facts.Complete(sealed)
+	if different != "" {
+		return apple.Facts{}, differs(different)
 	}
 	if err := facts.Validate(); err != nil {
-		return facts, malformed(err.Error())
+		return apple.Facts{}, malformed(err.Error())
 	}
 	return facts, nil
 }
@@ -227,16 +217,15 @@ func (k *Keys) admit(call *call, tx *store.Tx, req ImportRequest, facts apple.Fa
 	switch {
 	case !ok && call.state.snap.Damaged(string(name)) != nil:
 		return store.KeyVersion{}, absent(call.state, name)
-	case ok && (factsOf(here).Kind != facts.Kind || factsOf(here).Issuer != facts.Issuer):
-		return store.KeyVersion{}, &Error{
-			Kind: ErrPrecondition, Reason: ReasonSealMismatch,
-			Public: "a version must have the kind and the issuer id of its key; import this one under another name",
+	case ok:
+		if _, differs := factsOf(here).Complete(versionless(facts)); differs != "" {
+			return store.KeyVersion{}, &Error{
+				Kind: ErrPrecondition, Reason: ReasonSealMismatch,
+				Public: "a version must have the facts of its key, and the " + differs + " is another; import this one under another name, or, when Apple has changed it, say so with signet key update first",
+			}
 		}
 	case !ok:
-		fresh := store.Key{Name: string(name), Kind: string(facts.Kind), Created: now}
-		if facts.Issuer != "" {
-			fresh.Attributes = map[string]string{attrIssuer: string(facts.Issuer)}
-		}
+		fresh := store.Key{Name: string(name), Kind: string(facts.Kind), Created: now, Attributes: attributes(facts)}
 		if err := tx.PutKey(fresh); err != nil {
 			return store.KeyVersion{}, storeMistake(err)
 		}

@@ -47,12 +47,12 @@ func (t *Tokens) Profiles(p policy.Principal, req ProfilesRequest) ([]Profile, b
 		d := s.policy.Decide(policy.Request{Principal: p, Action: policy.TokenMint, Profile: name}, s)
 		one := Profile{Profile: profile, Rate: d.Rate()}
 		switch {
-		case !d.Allowed():
+		case !d.Allowed() && d.Code() != policy.UnfitRequest: // nothing was filled in
 			one.Unavailable = refused(d).Reason
 		case stopped != nil:
 			one.Unavailable = stopped.Reason
 		default:
-			one.KeyID = d.Spec().KeyID()
+			one.KeyID = s.keyID(d.Key())
 		}
 		page = append(page, one)
 	}

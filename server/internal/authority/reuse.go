@@ -21,7 +21,7 @@ type given struct {
 }
 
 // givenKey is all that two calls must have in common to be given one token. The principal is part of it, so that a
-// token that leaked names one caller; the version, so that none outlives its key.
+// token that leaked names one caller, but for families that are shared; the version, so that none outlives its key.
 type givenKey struct {
 	kind      policy.PrincipalKind
 	principal string
@@ -31,18 +31,22 @@ type givenKey struct {
 }
 
 // reusable says whether the token of a decision may be given again.
-func reusable(call *call) bool { return call.decision.Reuse() == apple.ReusePerPrincipal }
+func reusable(call *call) bool { return call.decision.Reuse() != apple.ReuseNever }
 
 func givenKeyOf(call *call) givenKey {
 	who, d := call.want.Principal, call.decision
-	return givenKey{kind: who.Kind, principal: who.ID, key: d.Key(), version: d.Version(), spec: d.Spec().Key()}
+	k := givenKey{key: d.Key(), version: d.Version(), spec: d.Spec().Key()}
+	if d.Reuse() != apple.ReuseShared {
+		k.kind, k.principal = who.Kind, who.ID
+	}
+	return k
 }
 
 func newGiven(size int) *given {
 	return &given{tokens: generations[givenKey, apple.Token]{size: size}}
 }
 
-// find finds a token that was given before and has not lived half of its life. One from the future is not given again:
+// find finds a token that was given before and is not to be replaced yet. One from the future is not given again:
 // the clock has been set back, and Apple would refuse it.
 func (g *given) find(key givenKey, now time.Time) (apple.Token, bool) {
 	g.mu.Lock()

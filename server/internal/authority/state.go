@@ -12,7 +12,6 @@ import (
 )
 
 // attrIssuer is the attribute of a stored key that holds Apple's issuer id.
-const attrIssuer = "issuer"
 
 // state is all that a decision is made on: one snapshot of the store, its policy compiled, and whether a gap forbids
 // minting on it. It is immutable, and it is the policy.Facts of its own decisions.
@@ -94,9 +93,10 @@ func wasRevoked(key store.Key) bool {
 	return false
 }
 
-// factsOf are the facts that a key's versions share.
-func factsOf(key store.Key) apple.Facts {
-	return apple.Facts{Kind: apple.Kind(key.Kind), Issuer: apple.IssuerID(key.Attributes[attrIssuer])}
+// keyID is that of the version of a key that mints; empty where there is none.
+func (s *state) keyID(name policy.KeyName) apple.KeyID {
+	facts, _ := s.Key(name)
+	return facts.KeyID
 }
 
 // viewFor is a key as a principal sees it.

@@ -29,6 +29,8 @@ type MintRequest struct {
 	TTL time.Duration
 	// Scope narrows the token; nil is all that the profile grants.
 	Scope []apple.Scope
+	// Call is what the caller fills in, of a family that has something to fill in; else nil.
+	Call apple.Call
 	// Receipt asks for a Receipt.
 	Receipt bool
 	// Fresh asks for a new token where one that the principal was given before would be given again.
@@ -41,7 +43,7 @@ type Minted struct {
 	Key     policy.KeyName
 	Version int
 	KeyID   apple.KeyID
-	// Reused says that the principal was given this very token before.
+	// Reused says that the principal, or of a shared token anybody, was given this very token before.
 	Reused bool
 	// Receipt is nil unless it was asked for.
 	Receipt *Receipt
@@ -67,7 +69,7 @@ type Receipt struct {
 func (t *Tokens) Mint(ctx context.Context, p policy.Principal, req MintRequest) (Minted, error) {
 	want := ask{
 		id:      req.ID,
-		want:    policy.Request{Action: policy.TokenMint, Profile: req.Profile, TTL: req.TTL, Scope: req.Scope},
+		want:    policy.Request{Action: policy.TokenMint, Profile: req.Profile, TTL: req.TTL, Scope: req.Scope, Call: req.Call},
 		options: audit.AppendOptions{Receipt: req.Receipt},
 	}
 	var (
@@ -104,10 +106,11 @@ func (t *Tokens) Mint(ctx context.Context, p policy.Principal, req MintRequest) 
 	return minted, nil
 }
 
-// findOrSign is the token of a decision: the one that the principal was given before, or else, or when it is to be fresh, a new one.
+// findOrSign is the token of a decision: the one that was given before, or else, or when it is to be fresh, a new one. Nobody has a
+// fresh token of a kind that is shared: it would be the same, and Apple minds clients that change theirs.
 func (t *Tokens) findOrSign(ctx context.Context, c *call, fresh bool) (Minted, error) {
 	m := Minted{Key: c.decision.Key(), Version: c.decision.Version(), KeyID: c.decision.Spec().KeyID()}
-	if reusable(c) && !fresh {
+	if reusable(c) && (!fresh || c.decision.Reuse() == apple.ReuseShared) {
 		if m.Token, m.Reused = t.given.find(givenKeyOf(c), t.now()); m.Reused {
 			return m, nil
 		}
@@ -161,7 +164,7 @@ func (t *Tokens) sign(ctx context.Context, call *call) (apple.Token, error) {
 	if !ok {
 		return apple.Token{}, errors.New("the key of a token is not ECDSA")
 	}
-	if err := apple.Verify(token.Compact, public); err != nil {
+	if err := apple.Verify(token.Text, public); err != nil {
 		return apple.Token{}, fmt.Errorf("the first signature of a key version is not its own: %w", err)
 	}
 	signer.SetProven()
@@ -183,10 +186,17 @@ func (t *Tokens) unsigned(call *call, err error) error {
 
 // requested is what the caller asked for beyond the profile.
 func requested(req MintRequest) *auditlog.Requested {
-	if req.TTL == 0 && req.Scope == nil {
+	if req.TTL == 0 && req.Scope == nil && req.Call == nil {
 		return nil
 	}
-	return &auditlog.Requested{TTL: int64(req.TTL / time.Second), Scope: texts(req.Scope)}
+	asked := &auditlog.Requested{TTL: int64(req.TTL / time.Second), Scope: texts(req.Scope)}
+	if req.Call != nil {
+		asked.Values = make(map[string]string)
+		for _, v := range req.Call.Values() {
+			asked.Values[v.Name] = v.Value
+		}
+	}
+	return asked
 }
 
 // describe adds to an entry what was minted.
@@ -199,19 +209,22 @@ func describe(e *auditlog.Entry, s *state, m Minted) {
 		Family:   string(m.Token.Family),
 		Scope:    texts(m.Token.Scope),
 		IssuedAt: m.Token.IssuedAt.Unix(),
-		Expires:  m.Token.Expires.Unix(),
 		SHA256:   m.Token.SHA256,
+		Nonce:    m.Token.Nonce,
 		Reused:   m.Reused,
+	}
+	if !m.Token.Expires.IsZero() {
+		e.Token.Expires = m.Token.Expires.Unix()
 	}
 }
 
-func texts(scope []apple.Scope) []string {
-	if scope == nil {
+func texts[T ~string](typed []T) []string {
+	if typed == nil {
 		return nil
 	}
-	all := make([]string, len(scope))
-	for i, s := range scope {
-		all[i] = string(s)
+	all := make([]string, len(typed))
+	for i, t := range typed {
+		all[i] = string(t)
 	}
 	return all
 }

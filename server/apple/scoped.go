@@ -1,0 +1,120 @@
+package apple
+
+import "strings"
+
+// AppStoreConnect are the parameters of tokens for the App Store Connect API.
+// Source: Generating Tokens for API Requests, App Store Connect API.
+type AppStoreConnect struct {
+	// Scope lists the requests that a token may make; nil means whatever the key's role allows. Long-lived terms need a scope of
+	// which every request is on Apple's list: see Scope.CheckLongLived.
+	Scope []Scope
+}
+
+// Enterprise are the parameters of tokens for the Enterprise Program API.
+// Source: Generating Tokens for API Requests, Enterprise Program API.
+type Enterprise struct {
+	// Scope lists the requests that a token may make; nil means whatever the key's role allows.
+	Scope []Scope
+}
+
+// Notary are the parameters of tokens for the Notary API: those of App Store Connect for the requests of notarisation alone.
+// Source: Submitting software for notarization over the web; that the scope is this, anchore/quill and the asc command, which
+// Apple's page does not name.
+type Notary struct{}
+
+// notaryScope covers all requests of the Notary API. It has no method, and is no scope that people can write.
+const notaryScope Scope = "/notary/v2"
+
+// scopedClaims are those of App Store Connect, Enterprise and Notary tokens.
+type scopedClaims struct {
+	Iss   IssuerID `json:"iss,omitempty"` // absent for an individual key
+	Sub   string   `json:"sub,omitempty"` // only for an individual key
+	Iat   int64    `json:"iat"`
+	Exp   int64    `json:"exp"`
+	Aud   string   `json:"aud"`
+	Scope []Scope  `json:"scope,omitempty"` // strictly ascending; shared with the profile, never written to
+}
+
+func (c scopedClaims) at(t times) any {
+	c.Iat, c.Exp = t.iat, t.exp
+	return c
+}
+
+func (c scopedClaims) key() any {
+	k := struct {
+		iss             IssuerID
+		sub, aud, scope string
+	}{c.Iss, c.Sub, c.Aud, ""}
+	switch len(c.Scope) {
+	case 0:
+	case 1:
+		k.scope = string(c.Scope[0])
+	default:
+		var all strings.Builder
+		for _, entry := range c.Scope {
+			all.WriteString(string(entry))
+			all.WriteByte('\n') // which no entry has
+		}
+		k.scope = all.String()
+	}
+	return k
+}
+
+// scopedDraft is a token of App Store Connect's shape: iss for a team key, sub for an individual one.
+func scopedDraft(aud string, f Facts, granted []Scope, ask Ask) (draft, error) {
+	if err := noCall(ask); err != nil {
+		return nil, err
+	}
+	scope, err := narrow(granted, ask.Scope)
+	if err != nil {
+		return nil, err
+	}
+	c := scopedClaims{Iss: f.Issuer, Aud: aud, Scope: scope}
+	if f.Kind == KindAppStoreConnectIndividual {
+		c.Iss, c.Sub = "", "user"
+	}
+	return webToken{kid: f.KeyID, typ: typ, claims: c}, nil
+}
+
+// Family returns FamilyAppStoreConnect.
+func (AppStoreConnect) Family() Family { return FamilyAppStoreConnect }
+
+// Fields returns the scope.
+func (p AppStoreConnect) Fields() (fixed, asked []Field) { return scopeFields(p.Scope), nil }
+
+func (p AppStoreConnect) check(Facts) error { return checkScopes(p.Scope) }
+
+func (p AppStoreConnect) draft(f Facts, ask Ask) (draft, error) {
+	return scopedDraft("appstoreconnect-v1", f, p.Scope, ask)
+}
+
+// Family returns FamilyEnterprise.
+func (Enterprise) Family() Family { return FamilyEnterprise }
+
+// Fields returns the scope.
+func (p Enterprise) Fields() (fixed, asked []Field) { return scopeFields(p.Scope), nil }
+
+func (p Enterprise) check(Facts) error { return checkScopes(p.Scope) }
+
+func (p Enterprise) draft(f Facts, ask Ask) (draft, error) {
+	return scopedDraft("apple-developer-enterprise-v1", f, p.Scope, ask)
+}
+
+// Family returns FamilyNotary.
+func (Notary) Family() Family { return FamilyNotary }
+
+// Fields returns the scope, which is always the same.
+func (Notary) Fields() (fixed, asked []Field) { return scopeFields([]Scope{notaryScope}), nil }
+
+func (Notary) check(Facts) error { return nil }
+
+func (Notary) draft(f Facts, ask Ask) (draft, error) {
+	return scopedDraft("appstoreconnect-v1", f, []Scope{notaryScope}, ask)
+}
+
+func scopeFields(scope []Scope) []Field {
+	if len(scope) == 0 {
+		return nil
+	}
+	return []Field{{Name: "scope", Values: texts(scope)}}
+}
