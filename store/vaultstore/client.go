@@ -1,0 +1,250 @@
+package vaultstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	vault "github.com/hashicorp/vault/api"
+	"golang.org/x/time/rate"
+
+	"github.com/p8signet/signet/store"
+)
+
+// client is a connection to Vault that stays signed in until it is closed.
+type client struct {
+	cfg   Config
+	vault *vault.Client // with the token
+	door  *vault.Client // without one: for signing in
+	slots chan struct{} // a place in it is held by each call under way
+
+	life context.Context // ends with close
+	end  context.CancelFunc
+	kept chan struct{} // closed when keep has ended
+
+	// signing is held while the token is replaced.
+	signing chan struct{}
+	brake   *rate.Limiter // on signing in after a refusal
+	leases  chan lease    // the newest one, for keep
+	secret  string        // the secret of the last sign-in, with signing held: no error may say it
+}
+
+// dial signs in. The caller closes what it returns.
+func dial(ctx context.Context, cfg Config) (*client, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	tlsConfig, err := cfg.tls()
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		TLSClientConfig:       tlsConfig,
+		TLSHandshakeTimeout:   cfg.Timeout,
+		ResponseHeaderTimeout: cfg.Timeout,
+		MaxIdleConnsPerHost:   cfg.Calls,
+		IdleConnTimeout:       time.Minute,
+		ForceAttemptHTTP2:     true,
+	}
+	c := &client{
+		cfg: cfg, slots: make(chan struct{}, cfg.Calls), kept: make(chan struct{}),
+		signing: make(chan struct{}, 1), brake: rate.NewLimiter(rate.Every(2*time.Second), 3), leases: make(chan lease, 1),
+	}
+	if c.vault, err = newAPI(cfg, transport); err != nil {
+		return nil, err
+	}
+	if c.door, err = newAPI(cfg, transport); err != nil {
+		return nil, err
+	}
+	sctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+	if err := c.signIn(sctx, ""); err != nil {
+		transport.CloseIdleConnections()
+		return nil, err
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	go func() {
+		defer close(c.kept)
+		c.keep(c.life)
+		transport.CloseIdleConnections()
+	}()
+	return c, nil
+}
+
+// newAPI makes a client of Vault's that takes nothing from the environment: what counts is what was configured.
+func newAPI(cfg Config, transport http.RoundTripper) (*vault.Client, error) {
+	v, err := vault.NewClient(&vault.Config{
+		Address: cfg.Address,
+		HttpClient: &http.Client{
+			Transport:     limited{transport},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		MaxRetries: 0, // a write is never sent twice by itself
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing to talk to Vault: %w", err)
+	}
+	v.SetHeaders(http.Header{vault.RequestHeaderName: {"true"}})
+	v.ClearToken()
+	if cfg.Namespace != "" {
+		v.SetNamespace(cfg.Namespace)
+	}
+	return v, nil
+}
+
+// limited cuts answers that are too large to be Vault's.
+type limited struct{ http.RoundTripper }
+
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	return resp, nil
+}
+
+// close ends the renewals, and every call under way. A token that was made for us is given back, if Vault answers soon.
+func (c *client) close() {
+	c.end()
+	<-c.kept
+	if c.cfg.Auth.TokenFile != "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), min(c.cfg.Timeout, time.Second))
+	defer cancel()
+	// It expires by itself where this fails.
+	_, _ = c.vault.Logical().WriteWithContext(ctx, "auth/token/revoke-self", nil)
+	c.vault.CloneConfig().HttpClient.CloseIdleConnections()
+}
+
+// A call to Vault, with the context to make it in.
+type call func(ctx context.Context, v *vault.Logical) (*vault.Secret, error)
+
+// do makes one call within the deadline and the limit. Refused with 403 it signs in again and makes it once more: the token
+// may have ended. An error matches errUnsent when the call was not made at all; one of Vault's own is an *answer.
+func (c *client) do(ctx context.Context, f call) (*vault.Secret, error) {
+	if c.life.Err() != nil {
+		return nil, unsent{store.ErrClosed}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, unsent{err}
+	}
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, unsent{c.ended(outer, ctx.Err(), "waiting for one of the calls that may be under way")}
+	}
+	token := c.vault.Token()
+	s, err := f(ctx, c.vault.Logical())
+	if status(err) == http.StatusForbidden && c.signIn(ctx, token) == nil {
+		s, err = f(ctx, c.vault.Logical())
+	}
+	if err != nil {
+		return nil, c.ended(outer, c.plain(err), "waiting for its answer")
+	}
+	return s, nil
+}
+
+// again makes a call that may be made any number of times once more where it was not answered, or Vault was not ready.
+func (c *client) again(ctx context.Context, f call) (*vault.Secret, error) {
+	const tries = 3
+	for n := 1; ; n++ {
+		s, err := c.do(ctx, f)
+		st := status(err)
+		if err == nil || n == tries || ctx.Err() != nil || errors.As(err, new(unsent)) || st != 0 && st < 500 && st != http.StatusTooManyRequests {
+			return s, err
+		}
+		t := time.NewTimer(time.Duration(n) * 50 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		case <-c.life.Done():
+			t.Stop()
+		}
+	}
+}
+
+// ended says why a context of ours ended: that of the caller, the deadline, or close.
+func (c *client) ended(outer context.Context, err error, what string) error {
+	switch {
+	case outer.Err() != nil:
+		return outer.Err()
+	case c.life.Err() != nil:
+		return store.ErrClosed
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("vault: %s took longer than %v: %w", what, c.cfg.Timeout, context.DeadlineExceeded)
+	}
+	return err
+}
+
+// unsent is the error of a call that was not made.
+type unsent struct{ error }
+
+func (u unsent) Unwrap() error { return u.error }
+
+// answer is Vault saying no.
+type answer struct {
+	Status int
+	Text   string // Vault's words; "" if they were not Vault's
+}
+
+func (a *answer) Error() string {
+	s := fmt.Sprintf("vault answered %d", a.Status)
+	if a.Text != "" {
+		s += ": " + a.Text
+	}
+	switch a.Status {
+	case http.StatusForbidden:
+		s += " (look at the policy in Vault, deploy/vault/policy.hcl)"
+	case http.StatusRequestEntityTooLarge:
+		s += " (the record is larger than Vault takes; look at max_entry_size and max_request_size)"
+	}
+	return s
+}
+
+// status is the HTTP status of a refusal of Vault's, or 0.
+func status(err error) int {
+	if a, ok := errors.AsType[*answer](err); ok {
+		return a.Status
+	}
+	if r, ok := errors.AsType[*vault.ResponseError](err); ok {
+		return r.StatusCode
+	}
+	return 0
+}
+
+// plain puts Vault's refusal into our words. What a proxy before it wrote, and whatever has a token in it, is left out.
+func (c *client) plain(err error) error {
+	r, ok := errors.AsType[*vault.ResponseError](err)
+	if !ok {
+		return err
+	}
+	a := &answer{Status: r.StatusCode}
+	if r.RawError {
+		return a
+	}
+	text := strings.Join(strings.Fields(strings.Join(r.Errors, "; ")), " ")
+	if token := c.vault.Token(); token != "" && strings.Contains(text, token) {
+		return a
+	}
+	if len(text) > 300 {
+		text = strings.ToValidUTF8(text[:300], "") + "…"
+	}
+	a.Text = text
+	return a
+}

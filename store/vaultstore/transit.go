@@ -1,0 +1,158 @@
+package vaultstore
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	vault "github.com/hashicorp/vault/api"
+
+	"github.com/p8signet/signet/store/envelope"
+)
+
+// TransitScheme begins the URI of a KEK in Vault's transit engine: vault-transit:MOUNT/KEY.
+const TransitScheme = "vault-transit:"
+
+// Transit is a KEK in Vault's transit engine. It implements envelope.KEK.
+//
+// The key is a derived one, and the associated data is the context that it is derived by: transit binds a plain
+// associated_data too, but forgets it when it rewraps. A KEK is asked at start and when root keys are wrapped, so it signs in
+// for each call and keeps neither a token nor a connection.
+type Transit struct {
+	uri   string
+	cfg   Config
+	mount string
+	key   string
+}
+
+// OpenTransit returns the KEK that uri names, having looked at it: a key that is not derived, or does not authenticate what it
+// wraps, is refused.
+func OpenTransit(ctx context.Context, cfg Config, uri string) (*Transit, error) {
+	rest, ok := strings.CutPrefix(uri, TransitScheme)
+	if !ok {
+		return nil, fmt.Errorf("a KEK in Vault is given as %sMOUNT/KEY", TransitScheme)
+	}
+	path, err := mountPath("what "+TransitScheme+" names", rest)
+	if err != nil {
+		return nil, err
+	}
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return nil, fmt.Errorf("a KEK in Vault is given as %sMOUNT/KEY", TransitScheme)
+	}
+	t := &Transit{uri: uri, cfg: cfg, mount: path[:i], key: path[i+1:]}
+	s, err := t.call(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {
+		return v.ReadWithContext(ctx, t.path("keys"))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the KEK %s: %w", uri, err)
+	}
+	if s == nil {
+		return nil, fmt.Errorf("the KEK %s: there is no such key in Vault (deploy/vault/setup.sh makes it)", uri)
+	}
+	if derived, _ := s.Data["derived"].(bool); !derived {
+		return nil, fmt.Errorf("the KEK %s is not a derived key, and would not bind what it wraps to its vault; make another with derived=true", uri)
+	}
+	switch kind, _ := s.Data["type"].(string); kind {
+	case "aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305":
+	default:
+		return nil, fmt.Errorf("the KEK %s is not a key that encrypts and authenticates; make one of type aes256-gcm96", uri)
+	}
+	return t, nil
+}
+
+func (t *Transit) path(op string) string { return t.mount + "/" + op + "/" + t.key }
+
+// call signs in, makes a call that may be made any number of times, and forgets the token.
+func (t *Transit) call(ctx context.Context, f call) (*vault.Secret, error) {
+	c, err := dial(ctx, t.cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return c.again(ctx, f)
+}
+
+// ask sends what is to be done to op and returns the field of its answer.
+func (t *Transit) ask(ctx context.Context, op string, aad []byte, data map[string]any, field string) (string, error) {
+	if len(aad) == 0 {
+		return "", errors.New("a key in Vault wraps nothing without associated data")
+	}
+	data["context"] = base64.StdEncoding.EncodeToString(aad)
+	s, err := t.call(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {
+		return v.WriteWithContext(ctx, t.path(op), data)
+	})
+	if err != nil {
+		return "", err
+	}
+	if s != nil {
+		if text, ok := s.Data[field].(string); ok && text != "" {
+			return text, nil
+		}
+	}
+	return "", errors.New("vault answered without what was asked for")
+}
+
+// URI implements envelope.KEK.
+func (t *Transit) URI() string { return t.uri }
+
+// Wrap implements envelope.KEK, with the newest version of the key.
+func (t *Transit) Wrap(ctx context.Context, key, aad []byte) ([]byte, error) {
+	w, err := t.ask(ctx, "encrypt", aad, map[string]any{"plaintext": base64.StdEncoding.EncodeToString(key)}, "ciphertext")
+	if err != nil {
+		return nil, fmt.Errorf("wrapping by %s: %w", t.uri, err)
+	}
+	return []byte(w), nil
+}
+
+// Unwrap implements envelope.KEK. Copies of the key in requests and answers are out of reach of wiping.
+func (t *Transit) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
+	if err := ours(wrapped); err != nil {
+		return nil, fmt.Errorf("unwrapping by %s: %w", t.uri, err)
+	}
+	text, err := t.ask(ctx, "decrypt", aad, map[string]any{"ciphertext": string(wrapped)}, "plaintext")
+	if err != nil {
+		return nil, fmt.Errorf("unwrapping by %s: %w", t.uri, notOpened(err))
+	}
+	key, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("unwrapping by %s: vault answered without what was asked for", t.uri)
+	}
+	return key, nil
+}
+
+// Rewrap wraps what Wrap made with the newest version of the key, inside Vault, after the key was rotated there. The error is as
+// that of Unwrap.
+func (t *Transit) Rewrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
+	if err := ours(wrapped); err != nil {
+		return nil, fmt.Errorf("rewrapping by %s: %w", t.uri, err)
+	}
+	w, err := t.ask(ctx, "rewrap", aad, map[string]any{"ciphertext": string(wrapped)}, "ciphertext")
+	if err != nil {
+		return nil, fmt.Errorf("rewrapping by %s: %w", t.uri, notOpened(err))
+	}
+	return []byte(w), nil
+}
+
+// ours refuses what transit never made, which need not be asked about.
+func ours(wrapped []byte) error {
+	if !strings.HasPrefix(string(wrapped), "vault:v") {
+		return fmt.Errorf("it is not a wrap of Vault's: %w", envelope.ErrNotOpened)
+	}
+	return nil
+}
+
+// notOpened tells a wrap that is not this key's work, or not for this context, from a key that could not be asked.
+func notOpened(err error) error {
+	if a, ok := errors.AsType[*answer](err); ok && a.Status == http.StatusBadRequest {
+		for _, no := range []string{"invalid ciphertext", "message authentication failed", "unable to decrypt"} {
+			if strings.Contains(a.Text, no) {
+				return fmt.Errorf("%w: %w", envelope.ErrNotOpened, err)
+			}
+		}
+	}
+	return err
+}
