@@ -41,6 +41,9 @@ var mayImport = map[string][]string{
 	"store/audit":     {"proto/auditlog"},
 	"store/storetest": {"store", "store/envelope", "store/audit"},
 
+	"store/vaultstore":          {"store", "store/envelope"},
+	"store/vaultstore/vaultrun": {},
+
 	"client":              {"proto/signet/v1", "proto/auditlog", "proto/sealed"},
 	"client/oauth2source": {"client"},
 

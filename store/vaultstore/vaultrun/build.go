@@ -51,7 +51,7 @@ func build(ctx context.Context) (string, error) {
 	}
 	sum := sha256.New()
 	fmt.Fprintln(sum, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
+	for _, name := range []string{"go.mod", "go.sum", "main.go", "discover/discover.go", "discover/provider/k8s/k8s.go"} {
 		text, err := os.ReadFile(filepath.Join(src, name))
 		if err != nil {
 			return "", err

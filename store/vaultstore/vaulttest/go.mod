@@ -324,3 +324,5 @@ replace (
 	github.com/99designs/keyring => github.com/Jeffail/keyring v1.2.3
 	github.com/hashicorp/vault/sdk => github.com/hashicorp/vault/sdk v0.20.0
 )
+
+replace github.com/hashicorp/go-discover => ./discover
