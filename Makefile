@@ -4,6 +4,7 @@ BIN     := bin
 TOOL    := $(GO) tool -modfile=.ci/tools/go.mod
 VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
 # Test-only modules of their own: other people's libraries never reach the product's go.mod.
+# (store/vaultstore/vaulttest, a real Vault, is built by the tests that run it: once, into the user's cache.)
 NESTED  := server/apple/oracle
 FUZZTIME ?= 10s
 COMMITTED := $(shell git log -1 --format=%cI 2>/dev/null)
