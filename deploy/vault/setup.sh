@@ -49,7 +49,7 @@ done
 there "sys/mounts/$transit" || api POST "sys/mounts/$transit" '{"type":"transit"}'
 there "$transit/keys/$key" || api POST "$transit/keys/$key" '{"type":"aes256-gcm96","derived":true}' >/dev/null
 
-text=$(sed -e "s|\"signet/\(data\|metadata\)/vault/|\"$mount/\1/$path/|" -e "s|\"signet/config\"|\"$mount/config\"|" \
+text=$(sed -e "s|\"signet/\([a-z]*\)/vault/|\"$mount/\1/$path/|" -e "s|\"signet/config\"|\"$mount/config\"|" \
 	-e "s|mounts/signet\"|mounts/$mount\"|" -e "s|\"transit/\([a-z]*\)/signet\"|\"$transit/\1/$key\"|" "$here/policy.hcl" |
 	sed -e '/^#/d' -e '/^$/d' -e 's/\\/\\\\/g' -e 's/"/\\"/g' | awk '{printf "%s\\n", $0}')
 api PUT "sys/policies/acl/$policy" "{\"policy\":\"$text\"}"
