@@ -43,13 +43,14 @@ func dial(ctx context.Context, cfg Config) (*client, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		TLSClientConfig:       tlsConfig,
-		TLSHandshakeTimeout:   cfg.Timeout,
-		ResponseHeaderTimeout: cfg.Timeout,
-		MaxIdleConnsPerHost:   cfg.Calls,
-		IdleConnTimeout:       time.Minute,
-		ForceAttemptHTTP2:     true,
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: cfg.Timeout,
+		MaxIdleConnsPerHost: cfg.Calls,
+		IdleConnTimeout:     time.Minute,
+		ForceAttemptHTTP2:   true,
+		// A connection whose other end is gone without a word is not waited on by call after call.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: cfg.Timeout, PingTimeout: cfg.Timeout},
 	}
 	c := &client{
 		cfg: cfg, slots: make(chan struct{}, cfg.Calls), kept: make(chan struct{}),

@@ -261,9 +261,11 @@ func TestHanging(t *testing.T) {
 		t.Errorf("%d bytes became %d", heap, heapAfter)
 	}
 	// The proxy hears a little later than the client that a call is over.
+	mu.Lock()
 	if most > 3*cfg.Calls {
 		t.Errorf("%d calls were under way, of %d that may be", most, cfg.Calls)
 	}
+	mu.Unlock()
 	p.set(nil)
 	if got, err := b.Root(t.Context()); string(got) != "r1" || err != nil {
 		t.Errorf("after it, Root = %q, %v", got, err)
