@@ -30,7 +30,6 @@ type client struct {
 	signing chan struct{}
 	brake   *rate.Limiter // on signing in after a refusal
 	leases  chan lease    // the newest one, for keep
-	secret  string        // the secret of the last sign-in, with signing held: no error may say it
 }
 
 // dial signs in. The caller closes what it returns.

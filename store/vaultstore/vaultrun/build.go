@@ -49,16 +49,15 @@ func build(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.New()
-	fmt.Fprintln(sum, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	what := []byte(fmt.Sprintln(runtime.Version(), runtime.GOOS, runtime.GOARCH))
 	for _, name := range []string{"go.mod", "go.sum", "main.go", "discover/discover.go", "discover/provider/k8s/k8s.go"} {
 		text, err := os.ReadFile(filepath.Join(src, name))
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintln(sum, name, len(text))
-		sum.Write(text)
+		what = append(fmt.Appendln(what, name, len(text)), text...)
 	}
+	sum := sha256.Sum256(what)
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -67,12 +66,12 @@ func build(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "vault-"+hex.EncodeToString(sum.Sum(nil)[:8]))
+	path := filepath.Join(dir, "vault-"+hex.EncodeToString(sum[:8]))
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }() // and so unlocks it
+	defer lock.Close() //nolint:errcheck // it is there to be locked, and this unlocks it
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", err
 	}
