@@ -184,6 +184,31 @@ func TestEveryFamily(t *testing.T) {
 			t.Errorf("%s: recorded are %v, want %v", c.family, values, c.values)
 		}
 	}
+	usage, err := v.Log.Usage(t.Context(), principal(operatorID), UsageRequest{Request: v.request()})
+	check(t, err)
+	for _, key := range usage.Keys {
+		if key.Tokens.Given != 3 || key.Unused {
+			t.Errorf("the usage of %s is %+v", key.Name, key)
+		}
+	}
+	for i, c := range cases {
+		first := released[3*i]
+		deliveries, holders := int64(1), 1
+		switch c.family.Reuses()[0] {
+		case apple.ReuseShared:
+			deliveries, holders = 3, 2
+		case apple.ReusePerPrincipal:
+			deliveries = 2
+		case apple.ReuseNever:
+		}
+		found, err := v.Log.Trace(t.Context(), principal(operatorID), TraceRequest{Request: v.request(), SHA256: first.Token.SHA256})
+		check(t, err)
+		if found.Total != deliveries || len(found.Holders) != holders || found.Token == nil || found.Token.Nonce != first.Token.Nonce ||
+			!dated(endOf(&found.Token.Token)).Equal(first.Token.Expires) || !strings.Contains(found.Token.RemainingStep, placesAtApple[c.kind]) ||
+			strings.Contains(found.Token.RemainingStep, "Signed URLs") != (c.family == apple.FamilyMapsSnapshot) {
+			t.Errorf("%s: the trace is %+v of %+v", c.family, found, found.Token)
+		}
+	}
 	v.checkInvariants(released...)
 }
 
