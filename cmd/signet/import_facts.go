@@ -178,16 +178,20 @@ func (s *source) checkFacts(facts apple.Facts, many bool) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	var flags, where []string
+	var names, flags, where []string
 	for _, m := range missing {
 		flag := flagOf(m.Field)
 		if many && m.Field == "key_id" {
 			flag = "the key ID in the name AuthKey_<key ID>.p8, or --key-id for one key alone"
 		}
-		flags = append(flags, flag)
+		names, flags = append(names, "the "+m.Name), append(flags, flag)
 		where = append(where, "the "+m.Name+": "+m.Where)
 	}
-	return cli.Malformedf(strings.Join(where, "; "), "a key of kind %s needs %s too", facts.Kind, strings.Join(flags, " and "))
+	is := "is"
+	if len(names) > 1 {
+		is = "are"
+	}
+	return cli.Malformedf(strings.Join(where, "; "), "%s %s missing: a key of kind %s needs %s", strings.Join(names, " and "), is, facts.Kind, strings.Join(flags, " and "))
 }
 
 func (s *source) settleKind(facts *apple.Facts, flags apple.Facts, hint apple.Kind, hinted bool) error {
