@@ -191,9 +191,11 @@ func (p APNs) Fields() (fixed, asked []Field) {
 }
 
 func (p APNs) check(f Facts) error {
-	if err := checkList("topics", p.Topics, ParseBundleID); err != nil {
-		return err
-	}
+	return cmp.Or(checkList("topics", p.Topics, ParseBundleID), p.served(f))
+}
+
+// served reports whether the key has what the profile counts on.
+func (p APNs) served(f Facts) error {
 	if !f.Environment.covers(p.Environment) {
 		return fmt.Errorf("the key works in %s alone, and the profile wants %s: name another key, or take the environment out", f.Environment, p.Environment)
 	}
@@ -208,7 +210,12 @@ func (p APNs) check(f Facts) error {
 	return nil
 }
 
-func (APNs) draft(f Facts, ask Ask) (draft, error) { return teamDraft(f, ask, "") }
+func (p APNs) draft(f Facts, ask Ask) (draft, error) {
+	if err := p.served(f); err != nil { // the facts may have changed since the policy was applied
+		return nil, err
+	}
+	return teamDraft(f, ask, "")
+}
 
 // Family returns FamilyDeviceCheck.
 func (DeviceCheck) Family() Family { return FamilyDeviceCheck }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -46,8 +47,6 @@ func (pr *profile) life() time.Duration { return max(pr.ttl, pr.terms.Limits().L
 // longLivedField is the key with which a profile lets its tokens live longer
 // than others.
 const longLivedField = "long_lived"
-
-func fieldOf(f apple.Family) string { return strings.ReplaceAll(string(f), "-", "_") }
 
 func (c *compiler) profile(e entry) {
 	pr := &profile{at: e.key}
@@ -177,13 +176,25 @@ func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
 		return
 	case f.State == KeyStateDamaged: // nothing is known of it, and it mints nothing
 		return
-	case f.Version == 0, pr.faulty: // no version of it is active, or the parameters were refused at their place
-		err = pr.terms.Family().CheckKind(f.Kind)
-	default:
-		err = pr.terms.Check(f.Facts)
 	}
 	pr.facts = f.Facts
-	if err != nil {
+	if err := pr.fits(f); err != nil {
 		c.add(familyAt, "%v", err)
 	}
+}
+
+// fits reports whether the profile's key can serve it. Of a key with no active version, what is not known may still come. A
+// version that is active and lacks a fact, as one that was generated here does until Apple has its public half, signs
+// nothing: who applies a policy hears that then, and not whoever mints.
+func (pr *profile) fits(f KeyFacts) error {
+	if pr.faulty { // its parameters were refused at their place
+		return pr.terms.Family().CheckKind(f.Kind)
+	}
+	if err := pr.terms.CheckKnown(f.Facts); err != nil || f.Version == 0 {
+		return err
+	}
+	if err := f.Validate(); err != nil {
+		return fmt.Errorf("the key cannot sign yet: %w; say it with signet key update KEY, then apply the policy", err)
+	}
+	return nil
 }
