@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -12,72 +11,77 @@ import (
 
 // family is a family of tokens as a profile names it.
 type family struct {
+	field string // the key under which a profile gives its parameters
 	of    apple.Family
 	known []string                     // the keys of its parameters
 	read  func(p *params) apple.Params // it adds what is wrong with them
 }
 
-// field is the key under which a profile gives its parameters.
-func (f *family) field() string { return fieldOf(f.of) }
-
-func fieldOf(f apple.Family) string { return strings.ReplaceAll(string(f), "-", "_") }
-
 // families are what a profile can mint.
-var families = []family{
-	{apple.FamilyAppStoreConnect, []string{"scope", "app", "read"}, func(p *params) apple.Params {
+var families = []*family{
+	{"app_store_connect", apple.FamilyAppStoreConnect, []string{"scope", "app", "read"}, func(p *params) apple.Params {
 		return apple.AppStoreConnect{Scope: p.requests()}
 	}},
-	{apple.FamilyEnterprise, []string{"scope"}, func(p *params) apple.Params {
+	{"enterprise", apple.FamilyEnterprise, []string{"scope"}, func(p *params) apple.Params {
 		return apple.Enterprise{Scope: p.requests()}
 	}},
-	{apple.FamilyNotary, nil, plain(apple.Notary{})},
-	{apple.FamilyAppStoreServer, []string{"bundle_id"}, func(p *params) apple.Params {
+	{"notary", apple.FamilyNotary, nil, plain(apple.Notary{})},
+	{"app_store_server", apple.FamilyAppStoreServer, []string{"bundle_id"}, func(p *params) apple.Params {
 		return apple.AppStoreServer{Bundle: p.bundle()}
 	}},
-	{apple.FamilyPromotionalOffer, []string{"bundle_id", "products", "offers"}, func(p *params) apple.Params {
+	{"promotional_offer", apple.FamilyPromotionalOffer, []string{"bundle_id", "products", "offers"}, func(p *params) apple.Params {
 		return apple.PromotionalOffer{Bundle: p.bundle(), Products: p.products(), Offers: p.offers()}
 	}},
-	{apple.FamilyIntroductoryOffer, []string{"bundle_id", "products"}, func(p *params) apple.Params {
+	{"introductory_offer", apple.FamilyIntroductoryOffer, []string{"bundle_id", "products"}, func(p *params) apple.Params {
 		return apple.IntroductoryOffer{Bundle: p.bundle(), Products: p.products()}
 	}},
-	{apple.FamilyAdvancedCommerceRequest, []string{"bundle_id", "operations"}, func(p *params) apple.Params {
+	{"advanced_commerce_request", apple.FamilyAdvancedCommerceRequest, []string{"bundle_id", "operations"}, func(p *params) apple.Params {
 		return apple.AdvancedCommerceRequest{Bundle: p.bundle(), Operations: several(p, "operations", apple.ParseOperation)}
 	}},
-	{apple.FamilyPromotionalOfferSignature, []string{"bundle_id", "products", "offers"}, func(p *params) apple.Params {
+	{"promotional_offer_signature", apple.FamilyPromotionalOfferSignature, []string{"bundle_id", "products", "offers"}, func(p *params) apple.Params {
 		return apple.PromotionalOfferSignature{Bundle: p.bundle(), Products: p.products(), Offers: p.offers()}
 	}},
-	{apple.FamilyAPNs, []string{"environment", "topics"}, func(p *params) apple.Params {
+	{"apns", apple.FamilyAPNs, []string{"environment", "topics"}, func(p *params) apple.Params {
 		return apple.APNs{
 			Environment: one(p, "environment", "sandbox or production", apple.ParseEnvironmentName),
 			Topics:      several(p, "topics", apple.ParseBundleID),
 		}
 	}},
-	{apple.FamilyDeviceCheck, nil, plain(apple.DeviceCheck{})},
-	{apple.FamilyAppAttest, nil, plain(apple.AppAttest{})},
-	{apple.FamilySignInWithApple, []string{"client_id"}, func(p *params) apple.Params {
+	{"device_check", apple.FamilyDeviceCheck, nil, plain(apple.DeviceCheck{})},
+	{"app_attest", apple.FamilyAppAttest, nil, plain(apple.AppAttest{})},
+	{"sign_in_with_apple", apple.FamilySignInWithApple, []string{"client_id"}, func(p *params) apple.Params {
 		return apple.SignInWithApple{Client: must(p, "client_id", "the App ID or Services ID, such as com.example.web", apple.ParseBundleID)}
 	}},
-	{apple.FamilyAppleMusic, []string{"origins"}, func(p *params) apple.Params {
+	{"apple_music", apple.FamilyAppleMusic, []string{"origins"}, func(p *params) apple.Params {
 		return apple.AppleMusic{Origins: origins(p, apple.ParseOrigin)}
 	}},
-	{apple.FamilyMapsServer, nil, plain(apple.MapsServer{})},
-	{apple.FamilyMapKit, []string{"scopes", "origins"}, func(p *params) apple.Params {
+	{"maps_server", apple.FamilyMapsServer, nil, plain(apple.MapsServer{})},
+	{"mapkit", apple.FamilyMapKit, []string{"scopes", "origins"}, func(p *params) apple.Params {
 		p.wants("scopes", "what its tokens are for, such as [mapkit_js]")
 		p.wants("origins", "the domains of the pages that use them, such as [example.com]")
 		return apple.MapKit{Scopes: several(p, "scopes", apple.ParseMapScope), Origins: origins(p, apple.ParseDomain)}
 	}},
-	{apple.FamilyMapsSnapshot, nil, plain(apple.MapsSnapshot{})},
-	{apple.FamilyWeatherKit, []string{"service_id"}, func(p *params) apple.Params {
+	{"maps_snapshot", apple.FamilyMapsSnapshot, nil, plain(apple.MapsSnapshot{})},
+	{"weatherkit", apple.FamilyWeatherKit, []string{"service_id"}, func(p *params) apple.Params {
 		return apple.WeatherKit{Service: must(p, "service_id", "the Services ID, such as com.example.weather", apple.ParseBundleID)}
 	}},
-	{apple.FamilyClassKit, nil, plain(apple.ClassKit{})},
-	{apple.FamilyIWorkExport, nil, plain(apple.IWorkExport{})},
-	{apple.FamilyAppleAds, nil, plain(apple.AppleAds{})},
-	{apple.FamilySchoolBusiness, nil, plain(apple.SchoolBusiness{})},
-	{apple.FamilyMarketplace, []string{"developers"}, func(p *params) apple.Params {
+	{"classkit", apple.FamilyClassKit, nil, plain(apple.ClassKit{})},
+	{"iwork_export", apple.FamilyIWorkExport, nil, plain(apple.IWorkExport{})},
+	{"apple_ads", apple.FamilyAppleAds, nil, plain(apple.AppleAds{})},
+	{"school_business", apple.FamilySchoolBusiness, nil, plain(apple.SchoolBusiness{})},
+	{"marketplace", apple.FamilyMarketplace, []string{"developers"}, func(p *params) apple.Params {
 		return apple.Marketplace{Developers: several(p, "developers", apple.ParseDeveloperID)}
 	}},
 }
+
+// byField finds a family by the key under which a profile gives its parameters.
+var byField = func() map[string]*family {
+	m := make(map[string]*family, len(families))
+	for _, f := range families {
+		m[f.field] = f
+	}
+	return m
+}()
 
 // plain is the read of a family without parameters.
 func plain(none apple.Params) func(*params) apple.Params {
@@ -93,14 +97,11 @@ type params struct {
 }
 
 // parameters reads a family's parameters into the profile.
-func (c *compiler) parameters(pr *profile, of family, e entry, longLived *entry) {
+func (c *compiler) parameters(pr *profile, of *family, e entry) {
 	before := len(c.problems)
 	p := &params{compiler: c, profile: pr, family: e}
 	p.fields, _ = c.fields(e.value, e.name, of.known...)
-	pr.terms.Params = of.read(p)
-	if longLived != nil {
-		p.longLived(*longLived)
-	}
+	pr.familyAt, pr.terms.Params = e.key, of.read(p)
 	pr.faulty = len(c.problems) > before
 }
 
@@ -301,31 +302,29 @@ func (p *params) app(e entry) apple.AppID {
 
 // longLived reads whether a profile's tokens may live longer than others, and
 // holds Apple's rule of which ones may.
-func (p *params) longLived(e entry) {
+func (c *compiler) longLived(pr *profile, e entry) {
 	if n, ok := e.value.(*ast.BoolNode); !ok || !n.Value {
-		p.add(positionOf(e.value), "long_lived is something other than true: write long_lived: true, or leave it out")
+		c.add(positionOf(e.value), "long_lived is something other than true: write long_lived: true, or leave it out")
 		return
 	}
-	pr := p.profile
 	family := pr.terms.Family()
 	if family.Limits(true) == (apple.Limits{}) {
-		p.add(e.key, "long_lived with a family of which Apple takes no long-lived tokens: take it out")
+		c.add(e.key, "long_lived with a family of which Apple takes no long-lived tokens: take it out")
 		return
 	}
 	pr.terms.LongLived = true
 	if !family.Scoped() {
 		return
 	}
-	_, hasScope := p.fields["scope"]
-	_, hasRead := p.fields["read"]
-	if !hasScope && !hasRead {
-		p.add(e.key, "a long-lived profile without a scope: Apple takes long-lived tokens only for some GET requests, which the scope must name")
+	if len(pr.granted) == 0 && !pr.faulty {
+		pr.faulty = true
+		c.add(e.key, "a long-lived profile without a scope: Apple takes long-lived tokens only for some GET requests, which the scope must name")
 	}
 	said := make(map[position]bool) // a bundle has many requests at one place
 	for _, r := range pr.granted {
 		if err := r.request.CheckLongLived(); err != nil && !said[r.at] {
-			said[r.at] = true
-			p.add(r.at, "%v", err)
+			pr.faulty, said[r.at] = true, true
+			c.add(r.at, "%v", err)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func TestProblems(t *testing.T) {
 		{"a repeated profile", head + "profiles:\n  p: {key: k, enterprise: {}}\n  p: {key: k, enterprise: {}}\n", []string{"4:3: this key of profiles is there already, on line 3: take one out"}},
 		{"an unknown key of a profile", profile("keys: k"), []string{
 			"3:3: the profile has no key: name the key that signs, key: NAME",
-			"4:5: an unknown key: a profile has key, ttl, reuse, long_lived, " + familyFields,
+			"4:5: an unknown key: a profile has key, ttl, reuse, long_lived, " + allFamilies,
 		}},
 		{"bundles without an app", profile("{key: k, app_store_connect: {read: [builds]}}"), []string{`4:34: read without app: say of which app, app: "1234567890"`}},
 		{"an app without bundles", profile("{key: k, app_store_connect: {app: \"1234567890\"}}"), []string{"4:34: app without read: say what is read of the app, such as read: [builds], or take app out"}},
@@ -184,7 +184,7 @@ func TestProblems(t *testing.T) {
 		}},
 		{"a profile that is text", profile("k"), []string{"4:5: a profile is text: want a mapping, {key: value}"}},
 		{"no family", profile("key: k"), []string{"3:3: " + noFamily}},
-		{"an unknown family", profile("{key: k, passkit: {}}"), []string{"4:14: an unknown key: a profile has key, ttl, reuse, long_lived, " + familyFields}},
+		{"an unknown family", profile("{key: k, passkit: {}}"), []string{"4:14: an unknown key: a profile has key, ttl, reuse, long_lived, " + allFamilies}},
 		{"two families", profile("{key: k, app_store_connect: {}, enterprise: {}}"), []string{"4:37: a second family of tokens: a profile has one, so make two profiles"}},
 		{"no key", profile("enterprise: {}"), []string{"3:3: the profile has no key: name the key that signs, key: NAME"}},
 		{"a key that is a number", profile("{key: 1, enterprise: {}}"), []string{"4:11: key is a number: want the name of a key, in quotes if it is a number"}},
@@ -498,9 +498,9 @@ func manyRequests(n int) string {
 	return strings.Join(all, ", ")
 }
 
-// familyFields are the families of tokens, as a profile names them.
-const familyFields = "app_store_connect, enterprise, notary, app_store_server, promotional_offer, introductory_offer, advanced_commerce_request, " +
+// allFamilies are the families of tokens, as a profile names them.
+const allFamilies = "app_store_connect, enterprise, notary, app_store_server, promotional_offer, introductory_offer, advanced_commerce_request, " +
 	"promotional_offer_signature, apns, device_check, app_attest, sign_in_with_apple, apple_music, maps_server, mapkit, maps_snapshot, weatherkit, " +
 	"classkit, iwork_export, apple_ads, school_business, marketplace"
 
-const noFamily = "the profile has no family of tokens: give it one of " + familyFields
+const noFamily = "the profile has no family of tokens: give it one of " + allFamilies
