@@ -35,14 +35,14 @@ var areas = []area{
 		resources: []string{"bundleIdCapabilities", "bundleIds", "certificates", "devices", "merchantIds", "passTypeIds", "profiles"},
 		team:      true,
 		lacking:   []Role{RoleMarketing, RoleSales, RoleFinance, RoleCustomerSupport, RoleReports},
-		having:    "ADMIN, APP_MANAGER and DEVELOPER",
+		having:    "ACCOUNT_HOLDER, ADMIN, APP_MANAGER and DEVELOPER",
 	},
 	{
-		name:      "reports of sales and finance",
+		name:      "reading reports of sales and finance",
 		resources: []string{"financeReports", "salesReports"},
 		team:      true,
 		lacking:   []Role{RoleAppManager, RoleDeveloper, RoleMarketing, RoleCustomerSupport, RoleCreateApps, RoleDeveloperID, RoleDistribution, RoleIndividualKeys},
-		having:    "ADMIN, SALES, FINANCE and ACCESS_TO_REPORTS",
+		having:    "ACCOUNT_HOLDER, ADMIN, SALES, FINANCE and ACCESS_TO_REPORTS",
 	},
 }
 
@@ -74,7 +74,7 @@ func (f Facts) CheckRequest(s Scope) error {
 	a := all[i]
 	switch {
 	case a.team && f.Kind == KindAppStoreConnectIndividual:
-		return fmt.Errorf("an individual key cannot do that: of %s, Apple takes requests of team keys alone; name a team key, or take the request out", a.name)
+		return fmt.Errorf("an individual key cannot do that: %s is for team keys alone; name one, or take the request out", a.name)
 	case len(f.Roles) > 0 && !slices.ContainsFunc(f.Roles, func(r Role) bool { return !slices.Contains(a.lacking, r) }):
 		return fmt.Errorf("the key's %s cannot do that: %s is for %s; name another key, or take the request out", roleText(f.Roles), a.name, a.having)
 	}
@@ -106,7 +106,7 @@ func roleText(roles []Role) string {
 	return "roles " + list(roles)
 }
 
-var errIndividualNotary = errors.New("an individual key cannot do that: of notarisation, Apple takes requests of team keys alone; name a key of kind app-store-connect")
+var errIndividualNotary = errors.New("an individual key cannot do that: notarisation is for team keys alone; name one, of kind app-store-connect")
 
 // forms are the claims, but for an audience, of the tokens that a service of the portal's keys takes and that have none.
 var forms = map[Service]string{

@@ -468,7 +468,7 @@ func TestKeysOfFamilies(t *testing.T) {
 				switch {
 				case slices.Contains(e.kinds, kind):
 				case e.family == apple.FamilyNotary && kind == apple.KindAppStoreConnectIndividual:
-					refused(string(kind), key, "an individual key cannot do that: of notarisation, Apple takes requests of team keys alone; name a key of kind app-store-connect")
+					refused(string(kind), key, "an individual key cannot do that: notarisation is for team keys alone; name one, of kind app-store-connect")
 				default:
 					refused(string(kind), key, string(e.family)+" needs a key of kind "+string(e.kinds[0]))
 				}

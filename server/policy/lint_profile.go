@@ -45,7 +45,7 @@ func (pr *profile) lintScope(r *reader) {
 		r.add(pr.at, "profile %s has no scope: its tokens carry the %s of their key, writes included%s; name GET requests if it only reads%s", pr.name, role, reach, instead)
 	}
 	said := make(map[string]bool)
-	for _, g := range pr.granted {
+	for _, g := range slices.SortedStableFunc(slices.Values(pr.granted), func(a, b grantedRequest) int { return a.at.compare(b.at) }) {
 		if err := pr.facts.CheckRequest(g.request); err != nil && !said[err.Error()] {
 			said[err.Error()] = true
 			r.add(g.at, "profile %s: %v", pr.name, err)
