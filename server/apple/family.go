@@ -82,8 +82,7 @@ func (t Terms) Limits() Limits { return t.Family().Limits(t.LongLived) }
 // Check reports whether a key with these facts can sign such tokens, and whether the parameters make sense; the
 // error says what to do. The policy calls it when it is applied.
 func (t Terms) Check(f Facts) error {
-	r := t.Family().rules()
-	return cmp.Or(t.checkLong(r), f.ValidateKnown(), r.family.CheckKind(f.Kind), f.missing(), r.checkKey(f), t.check(f))
+	return cmp.Or(t.CheckKnown(f), f.missing())
 }
 
 func (t Terms) checkLong(r *rules) error {

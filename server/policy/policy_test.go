@@ -134,7 +134,7 @@ func TestDecideMint(t *testing.T) {
 	for i := range many {
 		many[i] = apps
 	}
-	_, tooMany := apple.AppStoreConnect{}.Spec(teamKey.Facts, apple.Ask{TTL: time.Minute, Scope: many})
+	_, tooMany := apple.Terms{Params: apple.AppStoreConnect{}}.Spec(teamKey.Facts, apple.Ask{TTL: time.Minute, Scope: many})
 	_, negative := apple.ParseTTL(-time.Second)
 	stranger := outcome{Code: Denied, Reason: "no grant of the caller's allows the profile"}
 	tests := []struct {
@@ -512,11 +512,15 @@ grants:
 // TestLongestTTL holds that no family lets a profile say more than what apple calls the longest: how long the exposure
 // of a key is looked back rests on it.
 func TestLongestTTL(t *testing.T) {
+	if len(families) != len(apple.Families()) {
+		t.Errorf("%d families can be profiles, of %d", len(families), len(apple.Families()))
+	}
 	for _, f := range families {
 		for _, longLived := range []bool{false, true} {
-			got := f.with(nil, longLived).Limits().Max
-			if got > apple.LongestTTL() || !longLived && got > apple.OrdinaryTTL() {
-				t.Errorf("%s, long-lived %v: %s", f.field, longLived, got)
+			limits := f.of.Limits(longLived)
+			got := max(limits.Max, limits.Life)
+			if got > apple.LongestTTL() || got > f.of.LongestTTL() || !longLived && got > f.of.OrdinaryTTL() || !longLived && got == 0 {
+				t.Errorf("%s, long-lived %v: %s", f.of, longLived, got)
 			}
 		}
 	}
