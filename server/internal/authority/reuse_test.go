@@ -81,11 +81,11 @@ func TestReuse(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
-		if m.Reused != (s.same != "") || s.same != "" && m.Token.Compact != given[s.same].Token.Compact {
+		if m.Reused != (s.same != "") || s.same != "" && m.Token.Text != given[s.same].Token.Text {
 			t.Errorf("%s: reused %v, want the token of %q", s.name, m.Reused, s.same)
 		}
 		for other, earlier := range given {
-			if s.same == "" && earlier.Token.Compact == m.Token.Compact {
+			if s.same == "" && earlier.Token.Text == m.Token.Text {
 				t.Errorf("%s: was given the token of %q", s.name, other)
 			}
 		}
@@ -126,7 +126,7 @@ func TestReuseDenied(t *testing.T) {
 			v.importKey("asc")
 			v.apply(reusePolicy)
 			first := v.mustMint("release")
-			if again := v.mustMint("release"); again.Token.Compact != first.Token.Compact {
+			if again := v.mustMint("release"); again.Token.Text != first.Token.Text {
 				t.Fatal("nothing was given again, so nothing is tried")
 			}
 			tt.off(v)
@@ -244,7 +244,7 @@ func TestLaw3WithReuse(t *testing.T) {
 			if err != nil {
 				rt.Fatalf("Mint: %v", err)
 			}
-			compact, now := m.Token.Compact, v.clock.Now()
+			compact, now := m.Token.Text, v.clock.Now()
 			got := claimsOf(t, compact)
 			if !slices.Equal(got.Scope, wantScope) || got.Exp-got.Iat != int64(wantTTL) || string(m.Key) != p.key {
 				rt.Errorf("the token is of key %s, for %d s and %q; want %s, %d s and %q", m.Key, got.Exp-got.Iat, got.Scope, p.key, wantTTL, wantScope)
