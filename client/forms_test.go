@@ -41,7 +41,7 @@ func TestFamilies(t *testing.T) {
 			hosts:  []string{"api.storekit.apple.com", "api.storekit-sandbox.apple.com", "api.storekit.itunes.apple.com", "api.storekit-sandbox.itunes.apple.com"},
 			header: "Authorization: Bearer ", life: 5 * time.Minute},
 		{name: "apns", kind: "developer-portal", profile: "apns: {}", want: client.Token{Form: client.FormHeader, Scheme: "bearer", Shared: true},
-			hosts: []string{"api.push.apple.com", "api.sandbox.push.apple.com", "api-manage-broadcast.push.apple.com:2196", "api-manage-broadcast.sandbox.push.apple.com:2195"},
+			hosts:  []string{"api.push.apple.com", "api.sandbox.push.apple.com", "api-manage-broadcast.push.apple.com:2196", "api-manage-broadcast.sandbox.push.apple.com:2195"},
 			header: "Authorization: bearer ", life: time.Hour},
 		{name: "app-attest", kind: "developer-portal", profile: "app_attest: {}", want: client.Token{Form: client.FormHeader, Shared: true},
 			hosts: []string{"data.appattest.apple.com", "data-development.appattest.apple.com"}, header: "Authorization: ", life: time.Hour},
