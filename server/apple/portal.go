@@ -170,7 +170,7 @@ type exportClaims struct {
 	Format string `json:"export_format"`
 }
 
-func (c exportClaims) key() any { return nil } // never reused
+func (c exportClaims) key() any { return c }
 func (c exportClaims) at(t times) any {
 	c.Iat, c.Exp = t.iat, t.exp
 	return c
@@ -353,7 +353,7 @@ type snapshotURL struct {
 
 const snapshotPath = "/api/v1/snapshot?"
 
-func (d snapshotURL) key() any { return nil } // never reused
+func (d snapshotURL) key() any { return d }
 
 func (d snapshotURL) sign(signer crypto.Signer, _ times) (Token, error) {
 	path := snapshotPath + d.call.query + "&teamId=" + string(d.team) + "&keyId=" + string(d.kid)

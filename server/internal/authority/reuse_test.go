@@ -177,6 +177,32 @@ func TestReuseWithheld(t *testing.T) {
 	}
 }
 
+// TestOfferWithheld: so it is with what is never given again, whose profile has come to be for another app.
+func TestOfferWithheld(t *testing.T) {
+	const before = "version: 1\nprofiles:\n  offer: {key: iap, promotional_offer: {bundle_id: com.example.a}}\n" +
+		"grants:\n  - {id: ci, to: [{mtls: \"spiffe://signet.test/ci/*\"}], mint: [offer], rate: none}\n"
+	v := newVault(t)
+	v.importKind("iap", apple.KindInAppPurchase)
+	v.apply(before)
+	offer, err := apple.NewOfferCall("com.example.pro", "spring", "", "")
+	check(t, err)
+	for bundle, withheld := range map[string]bool{"com.example.a": false, "com.example.b": true} {
+		want := ask{id: v.request().ID, want: policy.Request{Action: policy.TokenMint, Profile: "offer", Call: offer}}
+		_, err := v.changer.answer(t.Context(), principal(callerID), want, func(call *call) error {
+			token, err := v.Tokens.sign(t.Context(), call)
+			check(t, err)
+			describe(&call.entry, call.state, Minted{Token: token, Key: call.decision.Key(), Version: call.decision.Version()})
+			return v.tryApply(strings.Replace(before, "com.example.a", bundle, 1))
+		})
+		if withheld {
+			wantReason(t, err, ErrUnavailable, ReasonWithheld)
+		} else {
+			check(t, err)
+		}
+		v.apply(before)
+	}
+}
+
 // claimsOf are those of a token, as Apple reads them.
 func claimsOf(t testing.TB, compact string) (claims struct {
 	Iat, Exp int64
