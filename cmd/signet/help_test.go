@@ -15,7 +15,7 @@ const facts = " app-id client-id environment issuer-id key-id roles services tea
 
 // commands are those of the plan, each with the flags that it must have beside --help and --config.
 var commands = map[string]string{
-	"signet mint":                  "fresh output receipt scope ttl",
+	"signet mint":                  "account allow-introductory-offer developer-id file-name fresh offer output product receipt request scope snapshot transaction ttl",
 	"signet profile list":          "output",
 	"signet profile show":          "output",
 	"signet key recipient":         "out",
