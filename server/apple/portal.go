@@ -345,12 +345,17 @@ const snapshotPath = "/api/v1/snapshot?"
 func (d snapshotURL) key() any { return nil } // never reused
 
 func (d snapshotURL) sign(signer crypto.Signer, _ times) (Token, error) {
-	path := snapshotPath + d.call.query + "&teamId=" + string(d.team) + "&keyId=" + string(d.kid)
+	path := d.path()
 	sig, err := es256{}.Sign(path, signer)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{Text: "https://" + FamilyMapsSnapshot.Use().Hosts[0] + path + "&signature=" + base64.RawURLEncoding.EncodeToString(sig)}, nil
+}
+
+// path is what is signed.
+func (d snapshotURL) path() string {
+	return snapshotPath + d.call.query + "&teamId=" + string(d.team) + "&keyId=" + string(d.kid)
 }
 
 // Family returns FamilyWeatherKit.

@@ -262,14 +262,18 @@ func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
 		return Token{}, err
 	}
 	stamp := t.iat * 1000 // back-dated like all times, and in milliseconds
-	text := strings.Join([]string{
-		string(d.bundle), string(d.kid), string(d.call.product), string(d.call.offer), d.call.account, nonce, strconv.FormatInt(stamp, 10),
-	}, separator)
-	der, err := es256{}.signASN1(text, signer)
+	der, err := es256{}.signASN1(d.text(nonce, stamp), signer)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{Text: base64.StdEncoding.EncodeToString(der), Nonce: nonce, Offer: &Offer{d.kid, stamp}}, nil
+}
+
+// text is what is signed.
+func (d offerSignature) text(nonce string, stamp int64) string {
+	return strings.Join([]string{
+		string(d.bundle), string(d.kid), string(d.call.product), string(d.call.offer), d.call.account, nonce, strconv.FormatInt(stamp, 10),
+	}, separator)
 }
 
 func bundleField(b BundleID) []Field {
