@@ -70,8 +70,8 @@ type Key struct {
 
 // KeyVersion is one imported key, never renumbered.
 type KeyVersion struct {
-	Number int    `json:"number"`
-	State  State  `json:"state"`
+	Number int   `json:"number"`
+	State  State `json:"state"`
 	// KeyID is empty for a key that was made here until Apple has given it one; then it stays.
 	KeyID string `json:"key_id"`
 	// Fingerprint is "sha256:" and the SHA-256 of the SPKI DER in hexadecimal.

@@ -87,7 +87,7 @@ type Requested struct {
 type Token struct {
 	Family   string
 	Scope    []string
-	IssuedAt int64 // "iat", Unix seconds
+	IssuedAt int64  // "iat", Unix seconds
 	Expires  int64  // "exp", Unix seconds; of what has none, when Apple takes it no longer; 0 for never
 	SHA256   Sum    // of the compact token, signature or URL
 	Nonce    string // that is in it, of what is used once

@@ -170,7 +170,7 @@ type exportClaims struct {
 	Format string `json:"export_format"`
 }
 
-func (c exportClaims) key() any { return nil } // never reused
+func (c exportClaims) key() any { return c }
 func (c exportClaims) at(t times) any {
 	c.Iat, c.Exp = t.iat, t.exp
 	return c
@@ -194,6 +194,12 @@ func (p APNs) check(f Facts) error {
 	if err := checkList("topics", p.Topics, ParseBundleID); err != nil {
 		return err
 	}
+	return p.fits(f)
+}
+
+// fits reports whether the key is of the environment and the topics that the profile counts on. Both may change, at Apple and
+// here, after the profile was applied, so that every mint asks.
+func (p APNs) fits(f Facts) error {
 	if !f.Environment.covers(p.Environment) {
 		return fmt.Errorf("the key works in %s alone, and the profile wants %s: name another key, or take the environment out", f.Environment, p.Environment)
 	}
@@ -208,7 +214,12 @@ func (p APNs) check(f Facts) error {
 	return nil
 }
 
-func (APNs) draft(f Facts, ask Ask) (draft, error) { return teamDraft(f, ask, "") }
+func (p APNs) draft(f Facts, ask Ask) (draft, error) {
+	if err := p.fits(f); err != nil {
+		return nil, err
+	}
+	return teamDraft(f, ask, "")
+}
 
 // Family returns FamilyDeviceCheck.
 func (DeviceCheck) Family() Family { return FamilyDeviceCheck }
@@ -342,7 +353,7 @@ type snapshotURL struct {
 
 const snapshotPath = "/api/v1/snapshot?"
 
-func (d snapshotURL) key() any { return nil } // never reused
+func (d snapshotURL) key() any { return d }
 
 func (d snapshotURL) sign(signer crypto.Signer, _ times) (Token, error) {
 	path := d.path()

@@ -141,7 +141,12 @@ func (SchoolBusiness) draft(f Facts, ask Ask) (draft, error) {
 	}, nil
 }
 
-func (d assertion) key() any { return nil } // never reused
+func (d assertion) key() any {
+	return struct {
+		kid    KeyID
+		claims assertionClaims
+	}{d.kid, d.claims}
+}
 
 func (d assertion) sign(signer crypto.Signer, t times) (Token, error) {
 	id, err := uuid.NewRandom()

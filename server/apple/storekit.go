@@ -93,13 +93,13 @@ type commerceClaims struct {
 }
 
 // storeKitToken is the draft of a request of StoreKit, with a nonce that is drawn when it is signed.
-type storeKitToken[C any] struct {
+type storeKitToken[C comparable] struct {
 	kid    KeyID
 	common storeKitClaims
 	with   func(storeKitClaims) C
 }
 
-func (d storeKitToken[C]) key() any { return nil } // never reused
+func (d storeKitToken[C]) key() any { return d.with(d.common) }
 
 func (d storeKitToken[C]) sign(signer crypto.Signer, t times) (Token, error) {
 	nonce, err := newNonce()
@@ -254,7 +254,7 @@ type offerSignature struct {
 // separator stands between the fields that are signed. No other thing that is signed here has it, and no field can.
 const separator = "\u2063"
 
-func (d offerSignature) key() any { return nil } // never reused
+func (d offerSignature) key() any { return d }
 
 func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
 	nonce, err := newNonce()
