@@ -163,8 +163,11 @@ func form[T ~string](s T, parse func(string) (T, error)) error {
 // set checks a list of which each element has a form, in order and once.
 func set[T ~string](name string, all []T, parse func(string) (T, error)) error {
 	for i, s := range all {
-		if p, err := parse(string(s)); err != nil || p != s {
-			return cmp.Or(err, fmt.Errorf("the %s are not spelled as here", name))
+		switch p, err := parse(string(s)); {
+		case err != nil:
+			return fmt.Errorf("%s, entry %d: %w", name, i+1, err)
+		case p != s:
+			return fmt.Errorf("%s, entry %d: it is spelled in capitals here, as Apple spells it", name, i+1)
 		}
 		if i > 0 && all[i-1] >= s {
 			return fmt.Errorf("the %s are not in order, or have one twice", name)

@@ -160,11 +160,8 @@ func sign(header, claims any, signer crypto.Signer, shared bool) ([]byte, error)
 	compact = b64.AppendEncode(compact, head)
 	compact = append(compact, '.')
 	compact = b64.AppendEncode(compact, body)
-	method := es256{}
-	if shared {
-		method.rfc6979 = true
-	}
-	sig, err := method.Sign(string(compact), signer)
+	method := es256{rfc6979: shared}
+	sig, err := method.signRaw(compact, signer)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +241,11 @@ func (t Token) Header() string {
 
 // String names the token without showing it.
 func (t Token) String() string {
-	return fmt.Sprintf("%s token, sha256 %x, exp %s", t.Family, t.SHA256, t.Expires.Format(time.RFC3339))
+	name := fmt.Sprintf("%s token, sha256 %x", t.Family, t.SHA256)
+	if t.Expires.IsZero() {
+		return name
+	}
+	return name + ", exp " + t.Expires.Format(time.RFC3339)
 }
 
 // Format writes String for every verb, %#v and %x too.
