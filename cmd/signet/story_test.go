@@ -125,6 +125,10 @@ func cmdP8(ts *testscript.TestScript, neg bool, args []string) {
 		text = text[:len(text)/2]
 	case "encrypted":
 		text = pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der})
+	case "sec1":
+		sec1, err := x509.MarshalECPrivateKey(key)
+		ts.Check(err)
+		text = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1})
 	case "rsa":
 		rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 		ts.Check(err)
