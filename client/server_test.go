@@ -349,6 +349,16 @@ grants:
 	if changes < 3 || changes > 4 {
 		t.Errorf("%d changes in two hours", changes)
 	}
+	mints := 0
+	for _, err := range s.Client(servertest.OperatorID).Entries(t.Context(), &signetv1.EntryFilter{Action: "token.mint"}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 1000) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		mints++
+	}
+	if most := len(sources) * 5; mints > most { // a clock that is off makes nobody ask more
+		t.Errorf("%d mints, want at most %d", mints, most)
+	}
 }
 
 // TestServerNames: each address is verified by its own host.
