@@ -73,14 +73,15 @@ func (s Spec) dates(now time.Time) times {
 // are shared: those follow from key and time, and each is verified here, for a fault in a signature that is not randomized gives
 // the key away. The signer must hold a P-256 key, that of the Spec's key ID. The zero Spec is refused, and so is a time before 1970.
 func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
-	if spec.draft == nil {
+	draft := spec.content()
+	if draft == nil {
 		return Token{}, errors.New("minting: the spec is empty")
 	}
 	if now.Unix() < int64(edge/time.Second) {
 		return Token{}, errors.New("minting: the clock is before 1970")
 	}
 	at := spec.dates(now)
-	token, err := spec.draft.sign(signer, at)
+	token, err := draft.sign(signer, at)
 	if err != nil {
 		return Token{}, fmt.Errorf("minting: %w", err)
 	}

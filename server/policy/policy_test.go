@@ -390,7 +390,16 @@ func TestExamples(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
-	facts := keys{"asc-release": teamKey, "team-a/asc": teamKey, "team-b/enterprise": enterpriseKey}
+	portal := func(s apple.Service) KeyFacts {
+		return portalKey.with(func(f *apple.Facts) { f.Services = []apple.Service{s} })
+	}
+	facts := keys{
+		"asc-release": teamKey, "team-a/asc": teamKey, "team-b/enterprise": enterpriseKey,
+		"asc": teamKey, "enterprise": enterpriseKey, "iap": purchaseKey, "ads": adsKey, "business": schoolKey, "marketplace": marketKey,
+		"portal/push": portal(apple.ServiceAPNs), "portal/check": portal(apple.ServiceDeviceCheck), "portal/sign-in": portal(apple.ServiceSignIn),
+		"portal/media": portal(apple.ServiceMedia), "portal/maps": portal(apple.ServiceMapKit), "portal/weather": portal(apple.ServiceWeatherKit),
+		"portal/class": portal(apple.ServiceClassKit), "portal/iwork": portal(apple.ServiceIWorkExports),
+	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			doc, err := os.ReadFile(file)

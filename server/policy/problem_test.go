@@ -469,19 +469,25 @@ const canary = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCanaryCanary"
 
 // TestNoEcho puts a key wherever a value can stand.
 func TestNoEcho(t *testing.T) {
-	fields := strings.FieldsFunc(design, func(r rune) bool { return strings.ContainsRune(" \n[]{},\"", r) })
-	for _, form := range []string{canary, `"` + canary + `"`, "-----BEGIN PRIVATE KEY-----", "{" + canary + ": x}", "[" + canary + "]", "*" + canary, "&" + canary, "!" + canary, "|\n " + canary} {
-		for _, field := range fields {
-			doc := strings.Replace(design, field, form, 1)
-			p, err := Compile([]byte(doc), nil, allKeys)
-			var said string
-			if err != nil {
-				said = err.Error()
-			} else {
-				said = fmt.Sprint(p.Lint(), p.RunTests())
-			}
-			if strings.Contains(said, "Canary") || strings.Contains(said, "PRIVATE KEY") {
-				t.Errorf("with %q for %q: %s", form, field, said)
+	docs := []string{design}
+	for _, e := range examples {
+		docs = append(docs, strings.Replace(e.doc(e.full), "key: k", "key: "+string(e.kinds[0]), 1))
+	}
+	forms := []string{canary, `"` + canary + `"`, "-----BEGIN PRIVATE KEY-----", "{" + canary + ": x}", "[" + canary + "]", "*" + canary, "&" + canary, "!" + canary, "|\n " + canary}
+	for _, doc := range docs {
+		for _, field := range strings.FieldsFunc(doc, func(r rune) bool { return strings.ContainsRune(" \n[]{},\"'", r) }) {
+			for _, form := range forms {
+				bad := strings.Replace(doc, field, form, 1)
+				p, err := Compile([]byte(bad), nil, everyKey)
+				var said string
+				if err != nil {
+					said = err.Error()
+				} else {
+					said = fmt.Sprint(p.Lint(), p.RunTests())
+				}
+				if strings.Contains(said, "Canary") || strings.Contains(said, "PRIVATE KEY") {
+					t.Errorf("with %q for %q: %s", form, field, said)
+				}
 			}
 		}
 	}
