@@ -101,7 +101,9 @@ func ParseEnvironmentName(s string) (Environment, error) {
 }
 
 // covers says whether a key of this environment works in that one. Of a key of which none is known, everything may be true.
-func (e Environment) covers(o Environment) bool { return e == "" || o == "" || e == EnvironmentBoth || e == o }
+func (e Environment) covers(o Environment) bool {
+	return e == "" || o == "" || e == EnvironmentBoth || e == o
+}
 
 // Role is what a key of App Store Connect or of the Enterprise Program was given, as Apple's UserRole spells it.
 type Role string

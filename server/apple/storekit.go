@@ -272,7 +272,9 @@ func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
 	return Token{Text: base64.StdEncoding.EncodeToString(der), Nonce: nonce, Offer: &Offer{d.kid, stamp}}, nil
 }
 
-func bundleField(b BundleID) []Field { return []Field{{Name: "bundle_id", Values: []string{string(b)}}} }
+func bundleField(b BundleID) []Field {
+	return []Field{{Name: "bundle_id", Values: []string{string(b)}}}
+}
 
 func checkBundle(b BundleID) error {
 	if b == "" {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -132,11 +131,7 @@ func (d webToken) sign(signer crypto.Signer, t times) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	token := Token{Text: string(text), Fields: d.fields}
-	if c, ok := d.claims.(scopedClaims); ok {
-		token.Scope = slices.Clone(c.Scope)
-	}
-	return token, nil
+	return Token{Text: string(text), Fields: d.fields}, nil
 }
 
 // sign returns the compact serialization of a token. golang-jwt's own Token would take the header as a map and encode
