@@ -178,6 +178,29 @@ func TestEveryFamily(t *testing.T) {
 	}
 }
 
+// TestWhatDoesNotFit: of whatever fits together, one thing that does not is refused, and nothing is signed.
+func TestWhatDoesNotFit(t *testing.T) {
+	refused := 0
+	rapid.Check(t, func(t *rapid.T) {
+		m := world{}.draw(t, rapid.SampledFrom(Families()).Draw(t, "family"))
+		want := spoil(t, &m)
+		spec, err := m.terms.Spec(m.facts, m.ask)
+		if want == "" {
+			return
+		}
+		refused++
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("%s: error %v, want one that says %q", m.terms.Family(), err, want)
+		}
+		if spec.draft != nil || spec.Family() != "" {
+			t.Fatal("a spec beside an error")
+		}
+	})
+	if refused == 0 {
+		t.Error("nothing was spoiled: the test draws the wrong things")
+	}
+}
+
 // checkSignature verifies what is no JWT, over the text that the minting must have.
 func checkSignature(t *rapid.T, m minting, token Token) {
 	switch c := m.ask.Call.(type) {

@@ -2,6 +2,7 @@ package apple
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -231,4 +232,55 @@ func (m minting) mint(t *rapid.T, now time.Time) Token {
 		t.Fatalf("Mint: %v", err)
 	}
 	return token
+}
+
+// spoil makes a minting that does not fit together of one that does, and says which error there must be; "" when this spoils
+// nothing of the family.
+func spoil(t *rapid.T, m *minting) string {
+	r, l := m.terms.Family().rules(), m.terms.Limits()
+	switch rapid.IntRange(0, 6).Draw(t, "spoiled") {
+	case 0: // a lifetime above the ceiling
+		m.ask.TTL = l.Max + time.Duration(rapid.Int64Range(1, 1<<30).Draw(t, "above"))*time.Second
+		if l.Max == 0 {
+			return ErrUnfitAsk.Error()
+		}
+		return ErrTTLTooLong.Error()
+	case 1: // one that is none
+		if l.Max == 0 {
+			return ""
+		}
+		m.ask.TTL = time.Duration(rapid.Int64Range(-1<<40, int64(BackDate)).Draw(t, "below"))
+		return "the ttl is"
+	case 2: // more than is granted
+		switch m.ask.Scope = []Scope{"GET /v1/devices"}; {
+		case !r.scoped:
+			return "has no scope"
+		case grantedScope(m.terms.Params) == nil:
+			return ""
+		}
+		return ErrScopeNotGranted.Error()
+	case 3: // the call of another family, or none
+		other := rapid.SampledFrom([]Call{nil, OfferCall{product: "a", offer: "b"}, SnapshotCall{"z=1"}, ExportCall{"a"}, MarketplaceCall{"X"}}).Draw(t, "call")
+		if reflect.TypeOf(other) == reflect.TypeOf(m.ask.Call) {
+			return ""
+		}
+		m.ask.Call = other
+		return ErrUnfitAsk.Error()
+	case 4: // a key of another kind
+		kind := rapid.SampledFrom(Kinds()).Draw(t, "kind")
+		if slices.Contains(r.kinds, kind) {
+			return ""
+		}
+		m.facts.Kind = kind
+		return "needs a key of kind"
+	case 5: // a key without the service
+		if r.services == nil {
+			return ""
+		}
+		m.facts.Services = slices.DeleteFunc(Services(), func(s Service) bool { return slices.Contains(r.services, s) })
+		return "enabled for " + string(r.services[0])
+	default: // a key of which a fact is not there
+		m.facts = Facts{Kind: m.facts.Kind, Services: m.facts.Services}
+		return "is missing"
+	}
 }

@@ -144,12 +144,8 @@ func (d assertion) key() any {
 }
 
 func (d assertion) sign(signer crypto.Signer, t times) (Token, error) {
-	jti, err := newNonce()
-	if err != nil {
-		return Token{}, err
-	}
 	c := d.claims
-	c.Iat, c.Exp, c.Jti = t.iat, t.exp, jti
+	c.Iat, c.Exp, c.Jti = t.iat, t.exp, newNonce()
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid}, c, signer, false)
 	return Token{Text: string(text), Fields: d.fields, Nonce: c.Jti}, err
 }

@@ -103,23 +103,14 @@ type storeKitToken[C comparable] struct {
 func (d storeKitToken[C]) key() any { return d.with(d.common) }
 
 func (d storeKitToken[C]) sign(signer crypto.Signer, t times) (Token, error) {
-	nonce, err := newNonce()
-	if err != nil {
-		return Token{}, err
-	}
-	d.common.Iat, d.common.Nonce = t.iat, nonce
+	d.common.Iat, d.common.Nonce = t.iat, newNonce()
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: typ}, d.with(d.common), signer, false)
-	return Token{Text: string(text), Nonce: nonce}, err
+	return Token{Text: string(text), Nonce: d.common.Nonce}, err
 }
 
-// newNonce draws a UUID in lower case. Every signature has its own: Apple takes one once.
-func newNonce() (string, error) {
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return "", fmt.Errorf("drawing a nonce: %w", err)
-	}
-	return id.String(), nil
-}
+// newNonce draws a UUID in lower case. Every signature has its own: Apple takes one once. (Where there is no randomness the
+// program ends: crypto/rand sees to that.)
+func newNonce() string { return uuid.NewString() }
 
 // Family returns FamilyAppStoreServer.
 func (AppStoreServer) Family() Family { return FamilyAppStoreServer }
@@ -258,11 +249,7 @@ const separator = "\u2063"
 func (d offerSignature) key() any { return d }
 
 func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
-	nonce, err := newNonce()
-	if err != nil {
-		return Token{}, err
-	}
-	stamp := t.iat * 1000 // back-dated like all times, and in milliseconds
+	nonce, stamp := newNonce(), t.iat*1000 // back-dated like all times, and in milliseconds
 	der, err := es256{}.signASN1([]byte(d.text(nonce, stamp)), signer)
 	if err != nil {
 		return Token{}, err
