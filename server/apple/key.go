@@ -119,6 +119,9 @@ func (k *Key) Fingerprint() Fingerprint { return k.fingerprint }
 // nothing of the file's contents.
 func (k *Key) Notes() []string { return slices.Clone(k.notes) }
 
+// SEC1 says whether the key came in the form of which Apple tells its customers to make keys, and in which it hands out none.
+func (k *Key) SEC1() bool { return slices.Contains(k.notes, noteSEC1) }
+
 // Format writes the fingerprint, whatever the verb: the private number is not to be printed by mistake.
 func (k Key) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "private key "+string(k.fingerprint))

@@ -214,12 +214,11 @@ func (p APNs) check(f Facts) error {
 			return err
 		}
 	}
-	return cmp.Or(checkList("topics", p.Topics, ParseBundleID), p.fits(f))
+	return cmp.Or(checkList("topics", p.Topics, ParseBundleID), p.served(f))
 }
 
-// fits reports whether the key is of the environment and the topics that the profile counts on. Both may change, at Apple and
-// here, after the profile was applied, so that every mint asks.
-func (p APNs) fits(f Facts) error {
+// served reports whether the key has what the profile counts on.
+func (p APNs) served(f Facts) error {
 	if !f.Environment.covers(p.Environment) {
 		return fmt.Errorf("the key works in %s alone, and the profile wants %s: name another key, or take the environment out", f.Environment, p.Environment)
 	}
@@ -235,7 +234,7 @@ func (p APNs) fits(f Facts) error {
 }
 
 func (p APNs) draft(f Facts, ask Ask) (draft, error) {
-	if err := p.fits(f); err != nil {
+	if err := p.served(f); err != nil { // the facts may have changed since the policy was applied
 		return nil, err
 	}
 	return teamDraft(f, ask, "")

@@ -155,7 +155,7 @@ func (Marketplace) Family() Family { return FamilyMarketplace }
 
 // Fields returns the developer.
 func (p Marketplace) Fields() (fixed, asked []Field) {
-	return nil, []Field{{"developer_id", p.Developers, true}}
+	return nil, []Field{{"developer_id", texts(p.Developers), true}}
 }
 
 func (p Marketplace) check(Facts) error {

@@ -73,14 +73,15 @@ func (s Spec) dates(now time.Time) times {
 // are shared: those follow from key and time, and each is verified here, for a fault in a signature that is not randomized gives
 // the key away. The signer must hold a P-256 key, that of the Spec's key ID. The zero Spec is refused, and so is a time before 1970.
 func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
-	if spec.draft == nil {
+	draft := spec.content()
+	if draft == nil {
 		return Token{}, errors.New("minting: the spec is empty")
 	}
 	if now.Unix() < int64(edge/time.Second) {
 		return Token{}, errors.New("minting: the clock is before 1970")
 	}
 	at := spec.dates(now)
-	token, err := spec.draft.sign(signer, at)
+	token, err := draft.sign(signer, at)
 	if err != nil {
 		return Token{}, fmt.Errorf("minting: %w", err)
 	}
@@ -124,13 +125,8 @@ type webToken struct {
 	fields []FormField // of a FormSecret; they follow from the claims
 }
 
-func (d webToken) key() any {
-	return struct {
-		kid     KeyID
-		typ, id string
-		claims  any
-	}{d.kid, d.typ, d.id, d.claims.key()}
-}
+// key is the claims': typ follows from the family and kid is the Spec's, both in the SpecKey, id and fields follow from the claims.
+func (d webToken) key() any { return d.claims.key() }
 
 func (d webToken) sign(signer crypto.Signer, t times) (Token, error) {
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: d.typ, ID: d.id}, d.claims.at(t), signer, t.shared)
