@@ -112,6 +112,9 @@ func (t Terms) Spec(f Facts, ask Ask) (Spec, error) {
 	if err := cmp.Or(r.checkKey(f), t.checkLong(r), f.missing()); err != nil {
 		return Spec{}, err
 	}
+	if f.Kind == KindAppStoreConnectIndividual && f.Issuer != "" {
+		return Spec{}, errIndividualIssuer
+	}
 	if err := r.checkTTL(ask.TTL, t.Limits()); err != nil {
 		return Spec{}, err
 	}

@@ -131,7 +131,8 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 
 func mint(t *testing.T, params apple.Params, facts apple.Facts, key *ecdsa.PrivateKey, at time.Time) string {
 	t.Helper()
-	spec, err := params.Spec(facts, apple.Ask{TTL: params.Limits().Default})
+	terms := apple.Terms{Params: params}
+	spec, err := terms.Spec(facts, apple.Ask{TTL: terms.Limits().Default})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func mint(t *testing.T, params apple.Params, facts apple.Facts, key *ecdsa.Priva
 	if err != nil {
 		t.Fatal(err)
 	}
-	return token.Compact
+	return token.Text
 }
 
 func TestTokens(t *testing.T) {
