@@ -25,6 +25,8 @@ type Notary struct{}
 // notaryScope covers all requests of the Notary API. It has no method, and is no scope that people can write.
 const notaryScope Scope = "/notary/v2"
 
+var notaryScopes = []Scope{notaryScope} // never written to
+
 // scopedClaims are those of App Store Connect, Enterprise and Notary tokens.
 type scopedClaims struct {
 	Iss   IssuerID `json:"iss,omitempty"` // absent for an individual key
@@ -109,12 +111,12 @@ func (p Enterprise) claims(f Facts, ask Ask) (scopedClaims, error) {
 func (Notary) Family() Family { return FamilyNotary }
 
 // Fields returns the scope, which is always the same.
-func (Notary) Fields() (fixed, asked []Field) { return scopeFields([]Scope{notaryScope}), nil }
+func (Notary) Fields() (fixed, asked []Field) { return scopeFields(notaryScopes), nil }
 
 func (Notary) check(Facts) error { return nil }
 
 func (Notary) claims(f Facts, ask Ask) (scopedClaims, error) {
-	return newScopedClaims("appstoreconnect-v1", f, []Scope{notaryScope}, ask)
+	return newScopedClaims("appstoreconnect-v1", f, notaryScopes, ask)
 }
 
 func scopeFields(scope []Scope) []Field {
