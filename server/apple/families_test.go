@@ -192,7 +192,7 @@ func TestWhatDoesNotFit(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Fatalf("%s: error %v, want one that says %q", m.terms.Family(), err, want)
 		}
-		if spec.draft != nil || spec.Family() != "" {
+		if spec.Key() != (SpecKey{}) {
 			t.Fatal("a spec beside an error")
 		}
 	})
