@@ -171,6 +171,35 @@ func TestParseFacts(t *testing.T) {
 	}
 }
 
+// TestMissingAndFitting: what is missing, in the order in which Validate says it, and what a change of kind leaves.
+func TestMissingAndFitting(t *testing.T) {
+	every := Facts{KeyID: "k", Issuer: "i", Team: "t", Client: "c", App: "1", Services: []Service{ServiceAPNs}, Environment: EnvironmentBoth, Topics: []BundleID{"a.b"}, Roles: []Role{RoleAdmin}}
+	for kind, facts := range kindSamples() {
+		if missing := facts.Missing(); len(missing) != 0 {
+			t.Errorf("%s misses %v", kind, missing)
+		}
+		bare := Facts{Kind: kind}
+		missing := bare.Missing()
+		if len(missing) != len(kindFacts[kind]) {
+			t.Fatalf("%s misses %v", kind, missing)
+		}
+		wantError(t, bare.Validate(), "the "+missing[0].Name+" is missing: "+missing[0].Where)
+		every.Kind = kind
+		fits := every.Fitting()
+		if len(fits.Missing()) != 0 || cmp.Diff(facts.Fitting(), facts) != "" {
+			t.Errorf("%s: %v fit", kind, fits)
+		}
+		for _, has := range allFacts {
+			if needs := slices.ContainsFunc(kindFacts[kind], func(n fact) bool { return n.name == has.name }); needs != (has.get(fits) != "") {
+				t.Errorf("%s: the %s fits %v", kind, has.name, !needs)
+			}
+		}
+		if (fits.Roles != nil) != kind.hasRoles() || (fits.Topics != nil) != (kind == KindDeveloperPortal) || (fits.Environment != "") != (kind == KindDeveloperPortal) {
+			t.Errorf("%s: %v fit", kind, fits)
+		}
+	}
+}
+
 // TestComplete: what one source lacks comes from the other, and what both say must be the same.
 func TestComplete(t *testing.T) {
 	portal := kindSamples()[KindDeveloperPortal]
