@@ -165,7 +165,7 @@ func TestParseFacts(t *testing.T) {
 	} {
 		facts, err := ParseFacts(texts)
 		var f *FieldError
-		if !errors.As(err, &f) || f.Field != field || errors.Unwrap(err) != f.Err || strings.Contains(err.Error(), bad) || cmp.Diff(Facts{}, facts) != "" {
+		if !errors.As(err, &f) || f.Field != field || f.Err == nil || !errors.Is(err, f.Err) || strings.Contains(err.Error(), bad) || cmp.Diff(Facts{}, facts) != "" {
 			t.Errorf("%s: %v, %v", field, facts, err)
 		}
 	}
