@@ -2,7 +2,8 @@ package apple
 
 import "strings"
 
-// AppStoreConnect are the parameters of tokens for the App Store Connect API.
+// AppStoreConnect are the parameters of tokens for the App Store Connect API: ten minutes unless said, 1170 s at most, long-lived
+// ones 180 days; given again to the same principal. A profile and a call may name the requests, reads alone, of a token.
 // Source: Generating Tokens for API Requests, App Store Connect API.
 type AppStoreConnect struct {
 	// Scope lists the requests that a token may make; nil means whatever the key's role allows. Long-lived terms need a scope of
@@ -10,14 +11,15 @@ type AppStoreConnect struct {
 	Scope []Scope
 }
 
-// Enterprise are the parameters of tokens for the Enterprise Program API.
+// Enterprise are the parameters of tokens for the Enterprise Program API: as those of App Store Connect, and none is long-lived.
 // Source: Generating Tokens for API Requests, Enterprise Program API.
 type Enterprise struct {
 	// Scope lists the requests that a token may make; nil means whatever the key's role allows.
 	Scope []Scope
 }
 
-// Notary are the parameters of tokens for the Notary API: those of App Store Connect for the requests of notarisation alone.
+// Notary are the parameters of tokens for the Notary API: those of App Store Connect for the requests of notarisation alone, of
+// the same lifetimes and reuse. There is nothing to narrow. A token lets its holder upload too.
 // Source: Submitting software for notarization over the web; that the scope is this, anchore/quill and the asc command, which
 // Apple's page does not name.
 type Notary struct{}
