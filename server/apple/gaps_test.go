@@ -58,6 +58,14 @@ func TestCheckRequest(t *testing.T) {
 	}
 }
 
+func TestRoleText(t *testing.T) {
+	for want, roles := range map[string][]Role{"": nil, "role ADMIN": {RoleAdmin}, "roles DEVELOPER, FINANCE": {RoleDeveloper, RoleFinance}} {
+		if got := (Facts{Roles: roles}).RoleText(); got != want {
+			t.Errorf("%v are %q, want %q", roles, got, want)
+		}
+	}
+}
+
 // TestCheckKnown: what is missing of a key is no fault before it is there, and everything else is.
 func TestCheckKnown(t *testing.T) {
 	push := Terms{Params: APNs{}}
