@@ -38,7 +38,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			key := newKey(t)
-			compact := mint(t, tt.params, tt.facts, key, now)
+			compact := tt.mint(t, key, now)
 			dot := strings.LastIndexByte(compact, '.')
 			sig, err := base64.RawURLEncoding.DecodeString(compact[dot+1:])
 			if err != nil || len(sig) != 64 {
