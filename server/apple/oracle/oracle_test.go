@@ -1,6 +1,7 @@
 // Package oracle has other people's programs judge what package apple makes and takes: unrelated JWT libraries verify
-// its tokens, and OpenSSL writes key files for it. It is a module of its own, so that what it needs is no requirement
-// of Signet.
+// its tokens, Apple's own library makes the same ones, a client of APNs pushes with them, and OpenSSL writes key files for it. It is a
+// module of its own, so that what it needs is no requirement of Signet. Its folder node has what runs in Node.js, which the tests
+// install by npm and the lock file.
 package oracle
 
 import (
