@@ -94,7 +94,7 @@ func (f *importFlags) args(c *cobra.Command, args []string) error {
 		return fmt.Errorf("%s wants NAME FILE, and got %s", c.CommandPath(), cli.Count(len(args), "argument"))
 	}
 	if f.many(args) {
-		if f.keyID != "" || f.allowDuplicate != "" {
+		if f.texts.KeyID != "" || f.allowDuplicate != "" {
 			return fmt.Errorf("--key-id and --allow-duplicate are for one key: import it alone, with NAME FILE")
 		}
 	} else if f.prefix != "" || f.skipBad {
@@ -140,7 +140,7 @@ func (a *app) send(ctx context.Context, cl *client.Client, to sealed.Recipient, 
 	if s.sealed != nil {
 		req.Sealed = s.sealed
 		if !f.keyFlags.many { // what was sealed is complete, and need not be what the other files lack
-			req.Facts = &signetv1.KeyFacts{Kind: f.kind, KeyId: f.keyID, IssuerId: f.issuerID}
+			req.Facts = f.wire()
 		}
 	} else {
 		file, _, err := a.seal(s.key, to, s.facts, name)
@@ -199,8 +199,11 @@ func (a *app) printImported(resp *signetv1.ImportKeyResponse, format string) err
 	return nil
 }
 
-// importedVersion is the version that an import added.
-func importedVersion(resp *signetv1.ImportKeyResponse) *signetv1.KeyVersion {
+// importedVersion is the version that an import, or the making of a key, added.
+func importedVersion(resp interface {
+	GetKey() *signetv1.Key
+	GetVersion() int32
+}) *signetv1.KeyVersion {
 	for _, v := range resp.GetKey().GetVersions() {
 		if v.GetNumber() == resp.GetVersion() {
 			return v

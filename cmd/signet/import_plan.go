@@ -231,7 +231,11 @@ func (i *item) planBy(here *signetv1.Key, is []named, duplicate string) {
 		i.bad(fmt.Errorf("the vault has it already as %s: to have it under two names, import it alone with --allow-duplicate %s", is[0].key, is[0].key))
 	case len(is) == 0 && duplicate != "":
 		i.bad(fmt.Errorf("--allow-duplicate: the vault does not have this key"))
-	case here != nil && (here.GetKind() != i.Kind || here.GetIssuerId() != i.IssuerID):
-		i.bad(fmt.Errorf("the vault has a key of that name with another kind or issuer ID: it needs another name"))
+	case here != nil:
+		facts := i.source.facts
+		facts.KeyID = "" // a version's
+		if _, differs := wireFacts(here).Complete(facts); differs != "" {
+			i.bad(fmt.Errorf("the vault has a key of that name with another %s: it needs another name", differs))
+		}
 	}
 }

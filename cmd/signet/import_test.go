@@ -33,6 +33,11 @@ func TestKeyNameOf(t *testing.T) {
 	}
 }
 
+const adsID = "SEARCHADS.9703f56c-10ce-4876-8f59-e78e5e23a152"
+
+func said(t apple.FactTexts) keyFlags       { return keyFlags{factFlags: factFlags{t}} }
+func saidOfMany(t apple.FactTexts) keyFlags { return keyFlags{factFlags: factFlags{t}, many: true} }
+
 // TestComplete settles what flags, text and file name say, each against the others.
 func TestComplete(t *testing.T) {
 	const issuer, other = "57246542-96fe-1a63-e053-0824d011072a", "69a6de70-03db-47e3-e053-5b8c7c11a4d1"
@@ -46,21 +51,42 @@ func TestComplete(t *testing.T) {
 		err    string
 		notes  []string
 	}{
-		{name: "flags and the file's name", file: "x/AuthKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "enterprise", issuerID: issuer}, want: apple.Facts{Kind: apple.KindEnterprise, KeyID: "BBBBBBBBBB", Issuer: issuer}},
+		{name: "flags and the file's name", file: "x/AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Kind: "enterprise", Issuer: issuer}), want: apple.Facts{Kind: apple.KindEnterprise, KeyID: "BBBBBBBBBB", Issuer: issuer}},
 		{name: "the text alone", handed: team, file: "x.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
-		{name: "flags that agree", handed: team, flags: keyFlags{kind: "app-store-connect", keyID: "AAAAAAAAAA", issuerID: strings.ToUpper(issuer)}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
-		{name: "another kind", handed: team, flags: keyFlags{kind: "enterprise"}, want: apple.Facts{Kind: apple.KindEnterprise, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"which counts"}},
-		{name: "another key ID", handed: team, flags: keyFlags{keyID: "BBBBBBBBBB"}, err: "--key-id is not the key ID"},
-		{name: "another issuer", handed: team, flags: keyFlags{issuerID: other}, err: "--issuer-id is not the issuer ID"},
-		{name: "an odd key ID", handed: apple.Handed{Kind: team.Kind, Issuer: issuer}, flags: keyFlags{keyID: "SHORT"}, want: apple.Facts{Kind: team.Kind, KeyID: "SHORT", Issuer: issuer}, notes: []string{"ten upper-case"}},
+		{name: "flags that agree", handed: team, flags: said(apple.FactTexts{Kind: "app-store-connect", KeyID: "AAAAAAAAAA", Issuer: strings.ToUpper(issuer)}), want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
+		{name: "another kind", handed: team, flags: said(apple.FactTexts{Kind: "enterprise"}), want: apple.Facts{Kind: apple.KindEnterprise, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"which counts"}},
+		{name: "another key ID", handed: team, flags: said(apple.FactTexts{KeyID: "BBBBBBBBBB"}), err: "--key-id is not the key ID"},
+		{name: "another issuer", handed: team, flags: said(apple.FactTexts{Issuer: other}), err: "--issuer-id is not the issuer ID"},
+		{name: "an odd key ID", handed: apple.Handed{Kind: team.Kind, Issuer: issuer}, flags: said(apple.FactTexts{KeyID: "SHORT"}), want: apple.Facts{Kind: team.Kind, KeyID: "SHORT", Issuer: issuer}, notes: []string{"ten upper-case"}},
 		{name: "a file of another name", handed: team, file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"than the text beside the key, which counts"}},
 		{name: "a file of an individual's name", handed: team, file: "ApiKey_AAAAAAAAAA.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"individual key, and it is taken for"}},
-		{name: "a kind of a later day", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "app-store-connect", issuerID: issuer}, err: "does not know"},
-		{name: "many: flags fill in", flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true}, file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}},
-		{name: "many: flags give way", handed: team, flags: keyFlags{kind: "enterprise", issuerID: other, many: true}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
-		{name: "many: an individual key gets no issuer", handed: apple.Handed{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}, flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true},
+		{name: "an In-App Purchase key's name", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Issuer: issuer}), want: apple.Facts{Kind: apple.KindInAppPurchase, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"taken for an in-app-purchase key"}},
+		{name: "an individual's name", file: "ApiKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: apple.KindAppStoreConnectIndividual, KeyID: "BBBBBBBBBB"}, notes: []string{"taken for an app-store-connect-individual key"}},
+		{name: "an In-App Purchase key's name, as a team key", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"it is taken for an app-store-connect key"}},
+		{name: "an In-App Purchase key without its issuer", file: "SubscriptionKey_BBBBBBBBBB.p8", err: "a key of kind in-app-purchase needs --issuer-id"},
+		{name: "no kind", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Issuer: issuer}), err: "--kind is needed"},
+		{name: "a team makes it the portal's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"device-check", "apns", "apns"}}),
+			want: apple.Facts{Kind: apple.KindDeveloperPortal, KeyID: "BBBBBBBBBB", Team: "DEF123GHIJ", Services: []apple.Service{"apns", "device-check"}}},
+		{name: "services make it the portal's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Services: []string{"apns"}}), err: "a key of kind developer-portal needs --team-id"},
+		{name: "all that the portal's lacks", file: "x.p8", flags: said(apple.FactTexts{Kind: "developer-portal"}), err: "needs --key-id and --team-id and --services"},
+		{name: "a service that is none", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Services: []string{"push"}}), err: "--services: unknown service"},
+		{name: "topics without APNs", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"weatherkit"}, Topics: []string{"com.example.app"}}), err: "topics are of APNs"},
+		{name: "an issuer of the portal's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"apns"}, Issuer: issuer}), err: "has no issuer ID"},
+		{name: "a client makes it Apple Ads'", file: "ads.pem", flags: said(apple.FactTexts{Client: adsID, Team: adsID, KeyID: "a273d0d3-4d9e-458c-a173-0db8619ca7d7"}),
+			want: apple.Facts{Kind: apple.KindAppleAds, KeyID: "a273d0d3-4d9e-458c-a173-0db8619ca7d7", Team: adsID, Client: adsID}},
+		{name: "a client makes it Business'", file: "business.pem", flags: said(apple.FactTexts{Client: "BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152", KeyID: "d136aa66-0c3b-4bd4-9892-c20e8db024ab"}),
+			want: apple.Facts{Kind: apple.KindSchoolBusiness, KeyID: "d136aa66-0c3b-4bd4-9892-c20e8db024ab", Client: "BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152"}},
+		{name: "the client of another kind", file: "ads.pem", flags: said(apple.FactTexts{Kind: "school-business", Client: adsID, KeyID: "d136aa66-0c3b-4bd4-9892-c20e8db024ab"}), err: "that of another kind"},
+		{name: "an odd key ID of Apple Ads", file: "ads.pem", flags: said(apple.FactTexts{Client: adsID, Team: adsID, KeyID: "2X9R4HXF34"}),
+			want: apple.Facts{Kind: apple.KindAppleAds, KeyID: "2X9R4HXF34", Team: adsID, Client: adsID}, notes: []string{"not a UUID"}},
+		{name: "an app makes it a marketplace's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{App: "1234567890"}), want: apple.Facts{Kind: apple.KindMarketplace, App: "1234567890"}},
+		{name: "many: each takes what its kind has", file: "AuthKey_BBBBBBBBBB.p8", flags: saidOfMany(apple.FactTexts{Kind: "developer-portal", Team: "DEF123GHIJ", Services: []string{"apns"}, Issuer: issuer}),
+			want: apple.Facts{Kind: apple.KindDeveloperPortal, KeyID: "BBBBBBBBBB", Team: "DEF123GHIJ", Services: []apple.Service{"apns"}}},
+		{name: "many: flags fill in", flags: saidOfMany(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}},
+		{name: "many: flags give way", handed: team, flags: saidOfMany(apple.FactTexts{Kind: "enterprise", Issuer: other}), want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
+		{name: "many: an individual key gets no issuer", handed: apple.Handed{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}, flags: saidOfMany(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}),
 			want: apple.Facts{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}},
-		{name: "many: an individual's file among a team's", file: "ApiKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true}, err: "--kind says another"},
+		{name: "many: an individual's file among a team's", file: "ApiKey_BBBBBBBBBB.p8", flags: saidOfMany(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), err: "--kind says another"},
 		{name: "the lifetime", handed: apple.Handed{Shape: apple.ShapeFastlane, Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer, Duration: 500 * time.Second}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"ttl: 8m20s"}},
 	}
 	for _, tt := range tests {
@@ -109,6 +135,7 @@ func TestPlanBy(t *testing.T) {
 		{name: "new", plan: planNew},
 		{name: "a version", here: here, plan: "version 3"},
 		{name: "another kind", here: &signetv1.Key{Kind: "app-store-connect"}, plan: planBad, says: "another name"},
+		{name: "another issuer", here: &signetv1.Key{Kind: "enterprise", IssuerId: "69a6de70-03db-47e3-e053-5b8c7c11a4d1"}, plan: planBad, says: "another issuer id"},
 		{name: "there", here: here, is: []named{{"a", active}}, plan: planHere},
 		{name: "there and elsewhere", here: here, is: []named{{"b", active}, {"a", active}}, plan: planHere},
 		{name: "elsewhere", is: []named{{"b", active}}, plan: planBad, says: "--allow-duplicate b"},
@@ -120,7 +147,7 @@ func TestPlanBy(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			i := &item{Name: "a", Kind: "enterprise"}
+			i := &item{Name: "a", source: &source{facts: apple.Facts{Kind: apple.KindEnterprise, KeyID: "2X9R4HXF34", Issuer: "57246542-96fe-1a63-e053-0824d011072a"}}}
 			i.planBy(tt.here, tt.is, tt.duplicate)
 			if i.Plan != tt.plan || !strings.Contains(i.Problem, tt.says) {
 				t.Errorf("plan %q, problem %q", i.Plan, i.Problem)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -72,17 +73,34 @@ type Domain string
 type MapScope string
 
 var (
-	originShape = regexp.MustCompile(`^https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$`)
+	originShape = regexp.MustCompile(`^(https?)://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::([0-9]{1,5}))?$`)
 	domainShape = regexp.MustCompile(`^(https?://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$`)
 )
 
 // MaxOrigins is how many origins a profile can have.
 const MaxOrigins = 64
 
+// defaultPorts are the ports that browsers do not write.
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
+
+// isPort accepts a port as browsers write one.
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
+}
+
 // ParseOrigin accepts an origin such as https://example.com, as browsers write it: lower case, no path, no pattern.
 func ParseOrigin(s string) (Origin, error) {
-	if len(s) > 255 || !originShape.MatchString(s) {
+	m := originShape.FindStringSubmatch(s)
+	if len(s) > 255 || m == nil {
 		return "", errors.New("not an origin: it is written as browsers send it, https://example.com, in lower case, without a path, a slash at the end or a pattern")
+	}
+	switch scheme, port := m[1], m[2]; {
+	case port == "":
+	case port == defaultPorts[scheme]:
+		return "", errors.New("not an origin as browsers send it: they leave out the port that is the scheme's own; leave it out")
+	case !isPort(port):
+		return "", errors.New("not an origin: the port is a number from 1 to 65535 that does not begin with 0")
 	}
 	return Origin(s), nil
 }
@@ -170,7 +188,7 @@ type exportClaims struct {
 	Format string `json:"export_format"`
 }
 
-func (c exportClaims) key() any { return nil } // never reused
+func (c exportClaims) key() any { return c }
 func (c exportClaims) at(t times) any {
 	c.Iat, c.Exp = t.iat, t.exp
 	return c
@@ -191,9 +209,16 @@ func (p APNs) Fields() (fixed, asked []Field) {
 }
 
 func (p APNs) check(f Facts) error {
-	if err := checkList("topics", p.Topics, ParseBundleID); err != nil {
-		return err
+	if p.Environment != "" {
+		if err := named("environment", p.Environment, ParseEnvironmentName); err != nil {
+			return err
+		}
 	}
+	return cmp.Or(checkList("topics", p.Topics, ParseBundleID), p.served(f))
+}
+
+// served reports whether the key has what the profile counts on.
+func (p APNs) served(f Facts) error {
 	if !f.Environment.covers(p.Environment) {
 		return fmt.Errorf("the key works in %s alone, and the profile wants %s: name another key, or take the environment out", f.Environment, p.Environment)
 	}
@@ -208,7 +233,12 @@ func (p APNs) check(f Facts) error {
 	return nil
 }
 
-func (APNs) draft(f Facts, ask Ask) (draft, error) { return teamDraft(f, ask, "") }
+func (p APNs) draft(f Facts, ask Ask) (draft, error) {
+	if err := p.served(f); err != nil { // the facts may have changed since the policy was applied
+		return nil, err
+	}
+	return teamDraft(f, ask, "")
+}
 
 // Family returns FamilyDeviceCheck.
 func (DeviceCheck) Family() Family { return FamilyDeviceCheck }
@@ -342,15 +372,20 @@ type snapshotURL struct {
 
 const snapshotPath = "/api/v1/snapshot?"
 
-func (d snapshotURL) key() any { return nil } // never reused
+func (d snapshotURL) key() any { return d }
 
 func (d snapshotURL) sign(signer crypto.Signer, _ times) (Token, error) {
-	path := snapshotPath + d.call.query + "&teamId=" + string(d.team) + "&keyId=" + string(d.kid)
+	path := d.path()
 	sig, err := es256{}.Sign(path, signer)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{Text: "https://" + FamilyMapsSnapshot.Use().Hosts[0] + path + "&signature=" + base64.RawURLEncoding.EncodeToString(sig)}, nil
+}
+
+// path is what is signed.
+func (d snapshotURL) path() string {
+	return snapshotPath + d.call.query + "&teamId=" + string(d.team) + "&keyId=" + string(d.kid)
 }
 
 // Family returns FamilyWeatherKit.
@@ -378,8 +413,7 @@ func checkClientID(name string, id BundleID, f Facts) error {
 	if f.Team != "" && strings.HasPrefix(string(id), string(f.Team)+".") {
 		return fmt.Errorf("the %s begins with the team ID: leave that out", name)
 	}
-	_, err := ParseBundleID(string(id))
-	return err
+	return named(name, id, ParseBundleID)
 }
 
 // Family returns FamilyIWorkExport.

@@ -40,11 +40,16 @@ func (c scopedClaims) at(t times) any {
 	return c
 }
 
-func (c scopedClaims) key() any {
-	k := struct {
-		iss             IssuerID
-		sub, aud, scope string
-	}{c.Iss, c.Sub, c.Aud, ""}
+func (c scopedClaims) key() any { return c.comparable() }
+
+// scopedKey is all that scopedClaims say but for the times.
+type scopedKey struct {
+	iss             IssuerID
+	sub, aud, scope string
+}
+
+func (c scopedClaims) comparable() scopedKey {
+	k := scopedKey{c.Iss, c.Sub, c.Aud, ""}
 	switch len(c.Scope) {
 	case 0:
 	case 1:
@@ -60,20 +65,20 @@ func (c scopedClaims) key() any {
 	return k
 }
 
-// scopedDraft is a token of App Store Connect's shape: iss for a team key, sub for an individual one.
-func scopedDraft(aud string, f Facts, granted []Scope, ask Ask) (draft, error) {
+// newScopedClaims are those of a token of App Store Connect's shape: iss for a team key, sub for an individual one.
+func newScopedClaims(aud string, f Facts, granted []Scope, ask Ask) (scopedClaims, error) {
 	if err := noCall(ask); err != nil {
-		return nil, err
+		return scopedClaims{}, err
 	}
 	scope, err := narrow(granted, ask.Scope)
 	if err != nil {
-		return nil, err
+		return scopedClaims{}, err
 	}
 	c := scopedClaims{Iss: f.Issuer, Aud: aud, Scope: scope}
 	if f.Kind == KindAppStoreConnectIndividual {
 		c.Iss, c.Sub = "", "user"
 	}
-	return webToken{kid: f.KeyID, typ: typ, claims: c}, nil
+	return c, nil
 }
 
 // Family returns FamilyAppStoreConnect.
@@ -84,8 +89,8 @@ func (p AppStoreConnect) Fields() (fixed, asked []Field) { return scopeFields(p.
 
 func (p AppStoreConnect) check(Facts) error { return checkScopes(p.Scope) }
 
-func (p AppStoreConnect) draft(f Facts, ask Ask) (draft, error) {
-	return scopedDraft("appstoreconnect-v1", f, p.Scope, ask)
+func (p AppStoreConnect) claims(f Facts, ask Ask) (scopedClaims, error) {
+	return newScopedClaims("appstoreconnect-v1", f, p.Scope, ask)
 }
 
 // Family returns FamilyEnterprise.
@@ -96,8 +101,8 @@ func (p Enterprise) Fields() (fixed, asked []Field) { return scopeFields(p.Scope
 
 func (p Enterprise) check(Facts) error { return checkScopes(p.Scope) }
 
-func (p Enterprise) draft(f Facts, ask Ask) (draft, error) {
-	return scopedDraft("apple-developer-enterprise-v1", f, p.Scope, ask)
+func (p Enterprise) claims(f Facts, ask Ask) (scopedClaims, error) {
+	return newScopedClaims("apple-developer-enterprise-v1", f, p.Scope, ask)
 }
 
 // Family returns FamilyNotary.
@@ -108,8 +113,8 @@ func (Notary) Fields() (fixed, asked []Field) { return scopeFields([]Scope{notar
 
 func (Notary) check(Facts) error { return nil }
 
-func (Notary) draft(f Facts, ask Ask) (draft, error) {
-	return scopedDraft("appstoreconnect-v1", f, []Scope{notaryScope}, ask)
+func (Notary) claims(f Facts, ask Ask) (scopedClaims, error) {
+	return newScopedClaims("appstoreconnect-v1", f, []Scope{notaryScope}, ask)
 }
 
 func scopeFields(scope []Scope) []Field {

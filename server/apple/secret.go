@@ -1,11 +1,6 @@
 package apple
 
-import (
-	"crypto"
-	"fmt"
-
-	"github.com/google/uuid"
-)
+import "crypto"
 
 // SignInWithApple are the parameters of client secrets for Sign in with Apple, and for Account & Organizational Data Sharing.
 // A secret also has the tokens with which a user is moved to another team: minutes are enough for it.
@@ -141,15 +136,20 @@ func (SchoolBusiness) draft(f Facts, ask Ask) (draft, error) {
 	}, nil
 }
 
-func (d assertion) key() any { return nil } // never reused
+func (d assertion) key() any {
+	return struct {
+		kid    KeyID
+		claims assertionClaims
+	}{d.kid, d.claims}
+}
 
 func (d assertion) sign(signer crypto.Signer, t times) (Token, error) {
-	id, err := uuid.NewRandom()
+	jti, err := newNonce()
 	if err != nil {
-		return Token{}, fmt.Errorf("drawing a jti: %w", err)
+		return Token{}, err
 	}
 	c := d.claims
-	c.Iat, c.Exp, c.Jti = t.iat, t.exp, id.String()
+	c.Iat, c.Exp, c.Jti = t.iat, t.exp, jti
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid}, c, signer, false)
 	return Token{Text: string(text), Fields: d.fields, Nonce: c.Jti}, err
 }
@@ -159,7 +159,7 @@ func (Marketplace) Family() Family { return FamilyMarketplace }
 
 // Fields returns the developer.
 func (p Marketplace) Fields() (fixed, asked []Field) {
-	return nil, []Field{{"developer_id", p.Developers, true}}
+	return nil, []Field{{"developer_id", texts(p.Developers), true}}
 }
 
 func (p Marketplace) check(Facts) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -93,13 +94,13 @@ type commerceClaims struct {
 }
 
 // storeKitToken is the draft of a request of StoreKit, with a nonce that is drawn when it is signed.
-type storeKitToken[C any] struct {
+type storeKitToken[C comparable] struct {
 	kid    KeyID
 	common storeKitClaims
 	with   func(storeKitClaims) C
 }
 
-func (d storeKitToken[C]) key() any { return nil } // never reused
+func (d storeKitToken[C]) key() any { return d.with(d.common) }
 
 func (d storeKitToken[C]) sign(signer crypto.Signer, t times) (Token, error) {
 	nonce, err := newNonce()
@@ -254,7 +255,7 @@ type offerSignature struct {
 // separator stands between the fields that are signed. No other thing that is signed here has it, and no field can.
 const separator = "\u2063"
 
-func (d offerSignature) key() any { return nil } // never reused
+func (d offerSignature) key() any { return d }
 
 func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
 	nonce, err := newNonce()
@@ -262,14 +263,18 @@ func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
 		return Token{}, err
 	}
 	stamp := t.iat * 1000 // back-dated like all times, and in milliseconds
-	text := strings.Join([]string{
-		string(d.bundle), string(d.kid), string(d.call.product), string(d.call.offer), d.call.account, nonce, strconv.FormatInt(stamp, 10),
-	}, separator)
-	der, err := es256{}.signASN1(text, signer)
+	der, err := es256{}.signASN1([]byte(d.text(nonce, stamp)), signer)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{Text: base64.StdEncoding.EncodeToString(der), Nonce: nonce, Offer: &Offer{d.kid, stamp}}, nil
+}
+
+// text is what is signed.
+func (d offerSignature) text(nonce string, stamp int64) string {
+	return strings.Join([]string{
+		string(d.bundle), string(d.kid), string(d.call.product), string(d.call.offer), d.call.account, nonce, strconv.FormatInt(stamp, 10),
+	}, separator)
 }
 
 func bundleField(b BundleID) []Field {
@@ -280,8 +285,7 @@ func checkBundle(b BundleID) error {
 	if b == "" {
 		return errors.New("the bundle_id is missing: these tokens are for one app, such as com.example.app")
 	}
-	_, err := ParseBundleID(string(b))
-	return err
+	return named("bundle_id", b, ParseBundleID)
 }
 
 // checkList checks a list that may be left out.
@@ -296,6 +300,17 @@ func checkList[T ~string](name string, all []T, parse func(string) (T, error)) e
 		if _, err := parse(string(s)); err != nil {
 			return fmt.Errorf("%s, entry %d: %w", name, i+1, err)
 		}
+		if slices.Contains(all[:i], s) {
+			return fmt.Errorf("%s, entry %d: it stands in the list before: take one out", name, i+1)
+		}
+	}
+	return nil
+}
+
+// named checks one parameter.
+func named[T ~string](name string, s T, parse func(string) (T, error)) error {
+	if _, err := parse(string(s)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

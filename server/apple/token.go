@@ -73,14 +73,15 @@ func (s Spec) dates(now time.Time) times {
 // are shared: those follow from key and time, and each is verified here, for a fault in a signature that is not randomized gives
 // the key away. The signer must hold a P-256 key, that of the Spec's key ID. The zero Spec is refused, and so is a time before 1970.
 func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
-	if spec.draft == nil {
+	draft := spec.content()
+	if draft == nil {
 		return Token{}, errors.New("minting: the spec is empty")
 	}
 	if now.Unix() < int64(edge/time.Second) {
 		return Token{}, errors.New("minting: the clock is before 1970")
 	}
 	at := spec.dates(now)
-	token, err := spec.draft.sign(signer, at)
+	token, err := draft.sign(signer, at)
 	if err != nil {
 		return Token{}, fmt.Errorf("minting: %w", err)
 	}
@@ -124,13 +125,8 @@ type webToken struct {
 	fields []FormField // of a FormSecret; they follow from the claims
 }
 
-func (d webToken) key() any {
-	return struct {
-		kid     KeyID
-		typ, id string
-		claims  any
-	}{d.kid, d.typ, d.id, d.claims.key()}
-}
+// key is the claims': typ follows from the family and kid is the Spec's, both in the SpecKey, id and fields follow from the claims.
+func (d webToken) key() any { return d.claims.key() }
 
 func (d webToken) sign(signer crypto.Signer, t times) (Token, error) {
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: d.typ, ID: d.id}, d.claims.at(t), signer, t.shared)
@@ -160,11 +156,8 @@ func sign(header, claims any, signer crypto.Signer, shared bool) ([]byte, error)
 	compact = b64.AppendEncode(compact, head)
 	compact = append(compact, '.')
 	compact = b64.AppendEncode(compact, body)
-	method := es256{}
-	if shared {
-		method.rfc6979 = true
-	}
-	sig, err := method.Sign(string(compact), signer)
+	method := es256{rfc6979: shared}
+	sig, err := method.signRaw(compact, signer)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +237,11 @@ func (t Token) Header() string {
 
 // String names the token without showing it.
 func (t Token) String() string {
-	return fmt.Sprintf("%s token, sha256 %x, exp %s", t.Family, t.SHA256, t.Expires.Format(time.RFC3339))
+	name := fmt.Sprintf("%s token, sha256 %x", t.Family, t.SHA256)
+	if t.Expires.IsZero() {
+		return name
+	}
+	return name + ", exp " + t.Expires.Format(time.RFC3339)
 }
 
 // Format writes String for every verb, %#v and %x too.

@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +39,11 @@ func (s signerFunc) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) 
 
 func mustMint(t testing.TB, p Params, f Facts, ask Ask) Token {
 	t.Helper()
+	return mustMintTerms(t, Terms{Params: p}, f, ask)
+}
+
+func mustMintTerms(t testing.TB, p Terms, f Facts, ask Ask) Token {
+	t.Helper()
 	spec, err := p.Spec(f, ask)
 	if err != nil {
 		t.Fatal(err)
@@ -50,93 +53,6 @@ func mustMint(t testing.TB, p Params, f Facts, ask Ask) Token {
 		t.Fatal(err)
 	}
 	return token
-}
-
-// vector is a case of testdata/vectors.
-type vector struct {
-	Name  string `json:"name"`
-	Facts struct {
-		Kind     Kind     `json:"kind"`
-		KeyID    KeyID    `json:"key_id"`
-		IssuerID IssuerID `json:"issuer_id"`
-	} `json:"facts"`
-	Params struct {
-		Family    Family   `json:"family"`
-		Scope     []string `json:"scope"`
-		LongLived bool     `json:"long_lived"`
-	} `json:"params"`
-	Ask struct {
-		TTL   int64    `json:"ttl"`
-		Scope []string `json:"scope"`
-	} `json:"ask"`
-	Now    time.Time      `json:"now"`
-	Header map[string]any `json:"header"`
-	Claims map[string]any `json:"claims"`
-	Error  string         `json:"error"`
-}
-
-func (v vector) params(t *testing.T) Params {
-	scope, err := ParseScopes(v.Params.Scope)
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch v.Params.Family {
-	case FamilyAppStoreConnect:
-		return AppStoreConnect{Scope: scope, LongLived: v.Params.LongLived}
-	case FamilyEnterprise:
-		return Enterprise{Scope: scope}
-	}
-	t.Fatalf("unknown family %q", v.Params.Family)
-	return nil
-}
-
-func (v vector) run(t *testing.T) {
-	facts := Facts{Kind: v.Facts.Kind, KeyID: v.Facts.KeyID, Issuer: v.Facts.IssuerID}
-	scope, err := ParseScopes(v.Ask.Scope)
-	if err != nil {
-		t.Fatal(err)
-	}
-	params, ask := v.params(t), Ask{TTL: time.Duration(v.Ask.TTL) * time.Second, Scope: scope}
-	spec, err := params.Spec(facts, ask)
-	check := params.Check(facts)
-	if v.Error != "" {
-		_, ttlErr := ParseTTL(ask.TTL)
-		is := map[string]bool{
-			"malformed":         ttlErr != nil,
-			"ttl-too-long":      errors.Is(err, ErrTTLTooLong),
-			"scope-not-granted": errors.Is(err, ErrScopeNotGranted),
-			"wrong-key":         params.CheckKind(facts.Kind) != nil || facts.Validate() != nil,
-			"not-long-lived":    check != nil && params.CheckKind(facts.Kind) == nil && facts.Validate() == nil,
-		}
-		if err == nil || !is[v.Error] {
-			t.Errorf("error %v is not %s", err, v.Error)
-		}
-		return
-	}
-	if err != nil || check != nil {
-		t.Fatalf("Spec: %v, Check: %v", err, check)
-	}
-	token, err := Mint(spec, testKey, v.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Verify(token.Text, &testKey.PublicKey); err != nil {
-		t.Error(err)
-	}
-	parts := strings.Split(token.Text, ".")
-	if diff := cmp.Diff(v.Header, decodeSegment(t, parts[0])); diff != "" {
-		t.Errorf("header (-want +got):\n%s", diff)
-	}
-	claims := decodeSegment(t, parts[1])
-	if diff := cmp.Diff(v.Claims, claims); diff != "" {
-		t.Errorf("claims (-want +got):\n%s", diff)
-	}
-	if got := json.Number(fmt.Sprint(token.IssuedAt.Unix())); got != claims["iat"] {
-		t.Errorf("IssuedAt is %s", token.IssuedAt)
-	}
-	if got := json.Number(fmt.Sprint(token.Expires.Unix())); got != claims["exp"] {
-		t.Errorf("Expires is %s", token.Expires)
-	}
 }
 
 func decodeSegment(t *testing.T, segment string) map[string]any {
@@ -161,29 +77,11 @@ func decodeJSON(t *testing.T, text []byte, v any) {
 	}
 }
 
-func TestVectors(t *testing.T) {
-	files, err := filepath.Glob("testdata/vectors/*.json")
-	if err != nil || len(files) != len(Kinds()) {
-		t.Fatalf("%d files of vectors, %v; want one for each kind of key", len(files), err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var vectors []vector
-		decodeJSON(t, text, &vectors)
-		for _, v := range vectors {
-			t.Run(filepath.Base(file)+"/"+v.Name, v.run)
-		}
-	}
-}
-
 func TestMint(t *testing.T) {
 	scope := []Scope{"GET /v1/apps", "GET /v1/users"}
 	token := mustMint(t, AppStoreConnect{Scope: scope}, teamFacts, Ask{TTL: 5 * time.Minute})
 	want := Token{
-		Compact:  token.Text,
+		Text:     token.Text,
 		Family:   FamilyAppStoreConnect,
 		IssuedAt: testNow.Add(-30 * time.Second),
 		Expires:  testNow.Add(270 * time.Second),
@@ -213,7 +111,7 @@ func TestMint(t *testing.T) {
 }
 
 func TestMintRefuses(t *testing.T) {
-	spec := must(AppStoreConnect{}.Spec(teamFacts, Ask{TTL: time.Minute}))
+	spec := must(Terms{Params: AppStoreConnect{}}.Spec(teamFacts, Ask{TTL: time.Minute}))
 	p384 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
 	fails := signerFunc{&testKey.PublicKey, func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 		return nil, errors.New("the signer is gone")
@@ -250,10 +148,10 @@ func TestMintRefuses(t *testing.T) {
 }
 
 func TestSignRefusesWhatIsNotJSON(t *testing.T) {
-	if _, err := sign(make(chan int), claims{}, testKey); err == nil {
+	if _, err := sign(make(chan int), scopedClaims{}, testKey, false); err == nil {
 		t.Error("a header that is not JSON was signed")
 	}
-	if _, err := sign(header{}, make(chan int), testKey); err == nil {
+	if _, err := sign(header{}, make(chan int), testKey, false); err == nil {
 		t.Error("claims that are not JSON were signed")
 	}
 }
@@ -409,8 +307,16 @@ func TestTokenIsRedacted(t *testing.T) {
 }
 
 func TestTokenHeader(t *testing.T) {
-	if got, want := (Token{Compact: "a.b.c"}).Header(), "Authorization: Bearer a.b.c"; got != want {
+	if got, want := (Token{Text: "a.b.c", Family: FamilyAppStoreConnect}).Header(), "Authorization: Bearer a.b.c"; got != want {
 		t.Errorf("Header = %q, want %q", got, want)
+	}
+	for family, want := range map[Family]string{
+		FamilyAPNs: "Authorization: bearer a.b.c", FamilyAppAttest: "Authorization: a.b.c", FamilyIWorkExport: "Authorization: a.b.c",
+		FamilyDeviceCheck: "Authorization: Bearer a.b.c", FamilySignInWithApple: "", FamilyMapKit: "", FamilyMapsSnapshot: "", FamilyPromotionalOffer: "", "": "",
+	} {
+		if got := (Token{Text: "a.b.c", Family: family}).Header(); got != want {
+			t.Errorf("%s: Header = %q, want %q", family, got, want)
+		}
 	}
 }
 
@@ -440,7 +346,7 @@ func BenchmarkMint(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				spec, err := bb.params.Spec(teamFacts, Ask{TTL: 10 * time.Minute})
+				spec, err := Terms{Params: bb.params}.Spec(teamFacts, Ask{TTL: 10 * time.Minute})
 				if err != nil {
 					b.Fatal(err)
 				}

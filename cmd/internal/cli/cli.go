@@ -85,6 +85,7 @@ var byError = []struct {
 	code int
 }{
 	{client.ErrMalformed, Malformed},
+	{client.ErrSingleUse, Malformed},
 	{client.ErrDenied, Denied},
 	{client.ErrUnauthenticated, Denied},
 	{client.ErrKeyDisabled, Denied},

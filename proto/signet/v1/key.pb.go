@@ -1661,7 +1661,7 @@ type LogExposure struct {
 	Unreachable string `protobuf:"bytes,2,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	// Tokens alive.
 	Tokens int64 `protobuf:"varint,3,opt,name=tokens,proto3" json:"tokens,omitempty"`
-	// When the last of them dies.
+	// When the last of them dies; absent where one of them has no end.
 	LastExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_expire_time,json=lastExpireTime,proto3" json:"last_expire_time,omitempty"`
 	// Who holds them.
 	Holders       []*Holder `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"`
@@ -1743,7 +1743,7 @@ type Holder struct {
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// How many.
 	Tokens int64 `protobuf:"varint,3,opt,name=tokens,proto3" json:"tokens,omitempty"`
-	// When the last of them dies.
+	// When the last of them dies; absent where one of them has no end.
 	LastExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_expire_time,json=lastExpireTime,proto3" json:"last_expire_time,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
