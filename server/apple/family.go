@@ -158,10 +158,8 @@ func (s Spec) TTL() time.Duration { return s.ttl }
 // Scope returns the requests that the token will be limited to, sorted; nil means whatever the key's role allows. The
 // slice is the caller's own.
 func (s Spec) Scope() []Scope {
-	if d, ok := s.draft.(webToken); ok {
-		if c, ok := d.claims.(scopedClaims); ok {
-			return slices.Clone(c.Scope)
-		}
+	if d, ok := s.draft.(scopedToken); ok {
+		return slices.Clone(d.claims.Scope)
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -124,24 +123,15 @@ type webToken struct {
 	fields []FormField // of a FormSecret; they follow from the claims
 }
 
-func (d webToken) key() any {
-	return struct {
-		kid     KeyID
-		typ, id string
-		claims  any
-	}{d.kid, d.typ, d.id, d.claims.key()}
-}
+// key is the claims': typ follows from the family and kid is the Spec's, both in the SpecKey, id and fields follow from the claims.
+func (d webToken) key() any { return d.claims.key() }
 
 func (d webToken) sign(signer crypto.Signer, t times) (Token, error) {
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: d.typ, ID: d.id}, d.claims.at(t), signer, t.shared)
 	if err != nil {
 		return Token{}, err
 	}
-	token := Token{Text: string(text), Fields: d.fields}
-	if c, ok := d.claims.(scopedClaims); ok {
-		token.Scope = slices.Clone(c.Scope)
-	}
-	return token, nil
+	return Token{Text: string(text), Fields: d.fields}, nil
 }
 
 // sign returns the compact serialization of a token. golang-jwt's own Token would take the header as a map and encode

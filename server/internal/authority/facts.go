@@ -67,7 +67,7 @@ func split[T ~string](list string) []T {
 	if list == "" {
 		return nil
 	}
-	var all []T
+	all := make([]T, 0, strings.Count(list, ",")+1)
 	for s := range strings.SplitSeq(list, ",") {
 		all = append(all, T(s))
 	}
