@@ -194,6 +194,37 @@ func TestTwentyMinutes(t *testing.T) {
 	}
 }
 
+// TestTwentyMinutesOfKeys: when a key is rotated the new one's token may be of any age; from then on it is the new one's that must be younger.
+func TestTwentyMinutesOfKeys(t *testing.T) {
+	const other = "AAAAAAAAAA"
+	portal := fakeapple.Key{Kind: fakeapple.Portal, Services: []fakeapple.Service{fakeapple.APNs}}
+	w := newWorld(t, portal)
+	private := newKey(t)
+	portal.ID = other
+	w.add(portal, private)
+	s := w.PushServer(t, false)
+	hc := connection(t, s)
+	rotated := func(iat time.Duration) string {
+		return sign(t, private, m{"alg": "ES256", "kid": other}, m{"iss": team, "iat": w.at(iat)})
+	}
+	for i, tt := range []struct {
+		after time.Duration
+		token string
+		want  int
+	}{
+		{0, w.provider(t, 0), 200},
+		{time.Second, rotated(0), 200},
+		{25 * time.Minute, rotated(5 * time.Minute), 429},
+		{0, rotated(20 * time.Minute), 200},
+		{21 * time.Minute, w.provider(t, 0), 200},
+	} {
+		w.advance(tt.after)
+		if status, _ := push(t, hc, s, "bearer "+tt.token, "com.example.app"); status != tt.want {
+			t.Errorf("step %d: answered %d, want %d: %v", i, status, tt.want, w.Refusals())
+		}
+	}
+}
+
 // TestConnectionsApart: what one connection has shown is nothing to another.
 func TestConnectionsApart(t *testing.T) {
 	w := newWorld(t, fakeapple.Key{Kind: fakeapple.Portal, Services: []fakeapple.Service{fakeapple.APNs}})
