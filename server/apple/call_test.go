@@ -107,6 +107,15 @@ func TestNewCommerceCall(t *testing.T) {
 	}
 }
 
+// TestTopMembers: what is cut short is no object, whatever of it was read.
+func TestTopMembers(t *testing.T) {
+	for _, text := range []string{"", "{", `{"a"`, `{"a":`, `{"a":1,`, `{"a":}`, "null", "[]"} {
+		if members, err := topMembers([]byte(text)); text != "{" && err == nil || len(members) != 0 {
+			t.Errorf("%q: %v, %v", text, members, err)
+		}
+	}
+}
+
 func TestNewSnapshotCall(t *testing.T) {
 	const added = "teamId, keyId and signature are added here"
 	for _, tt := range []struct{ name, query, rule string }{

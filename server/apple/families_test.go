@@ -5,9 +5,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
+	"math/big"
 	"regexp"
 	"slices"
 	"strings"
@@ -153,36 +158,85 @@ func checkListed(t rapid.TB, what, list string, members map[string]json.RawMessa
 
 var integer = regexp.MustCompile(`^[1-9][0-9]*$`)
 
-// TestEveryFamily holds what is true of all families, for random lifetimes and clocks.
+// TestEveryFamily holds what is true of all families, for whatever fits together, at any time.
 func TestEveryFamily(t *testing.T) {
-	all := samples()
 	for _, family := range Families() {
-		s, ok := all[family]
-		if !ok {
-			t.Errorf("%s has no sample", family)
-			continue
-		}
-		if err := s.terms.Check(s.facts); err != nil {
-			t.Errorf("%s: %v", family, err)
-		}
 		t.Run(string(family), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				now := time.Unix(rapid.Int64Range(1_700_000_000, 2_500_000_000).Draw(t, "now"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds"))
-				ask := s.ask()
-				if l := s.terms.Limits(); l.Max != 0 {
-					ask.TTL = time.Duration(rapid.Int64Range(31, int64(l.Max/time.Second)).Draw(t, "ttl")) * time.Second
+				m, now := world{}.draw(t, family), drawNow(t)
+				token := m.mint(t, now)
+				checkToken(t, family, token, m.ask, now)
+				checkSignature(t, m, token)
+				if want := min(m.ask.TTL, m.terms.Limits().Max); m.ask.TTL != want {
+					t.Errorf("a ttl of %s, and the ceiling is %s", m.ask.TTL, want)
 				}
-				spec, err := s.terms.Spec(s.facts, ask)
-				if err != nil {
-					t.Fatal(err)
+				if token.IssuedAt.Nanosecond() != 0 || token.Expires.Nanosecond() != 0 {
+					t.Errorf("times that are not in whole seconds: %s, %s", token.IssuedAt, token.Expires)
 				}
-				token, err := Mint(spec, testKey, now)
-				if err != nil {
-					t.Fatal(err)
-				}
-				checkToken(t, family, token, ask, now)
 			})
 		})
+	}
+}
+
+// TestWhatDoesNotFit: of whatever fits together, one thing that does not is refused, and nothing is signed.
+func TestWhatDoesNotFit(t *testing.T) {
+	refused := 0
+	rapid.Check(t, func(t *rapid.T) {
+		m := world{}.draw(t, rapid.SampledFrom(Families()).Draw(t, "family"))
+		want := spoil(t, &m)
+		spec, err := m.terms.Spec(m.facts, m.ask)
+		if want == "" {
+			return
+		}
+		refused++
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("%s: error %v, want one that says %q", m.terms.Family(), err, want)
+		}
+		if spec.Key() != (SpecKey{}) {
+			t.Fatal("a spec beside an error")
+		}
+	})
+	if refused == 0 {
+		t.Error("nothing was spoiled: the test draws the wrong things")
+	}
+}
+
+// checkSignature verifies what is no JWT, over the text that the minting must have.
+func checkSignature(t *rapid.T, m minting, token Token) {
+	switch c := m.ask.Call.(type) {
+	case SnapshotCall:
+		path, sig, ok := strings.Cut(strings.TrimPrefix(token.Text, "https://snapshot.apple-mapkit.com"), "&signature=")
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(sig)
+		want := "/api/v1/snapshot?" + c.query + "&teamId=" + string(m.facts.Team) + "&keyId=" + string(m.facts.KeyID)
+		if !ok || err != nil || path != want {
+			t.Fatalf("the URL %s", token.Text)
+		}
+		if err := (es256{}).Verify(path, raw, &testKey.PublicKey); err != nil {
+			t.Fatal(err)
+		}
+	case OfferCall:
+		if token.Offer == nil {
+			return // a JWT
+		}
+		der, err := base64.StdEncoding.Strict().DecodeString(token.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rs struct{ R, S *big.Int }
+		if rest, err := asn1.Unmarshal(der, &rs); err != nil || len(rest) != 0 {
+			t.Fatalf("no DER of a signature: %v", err)
+		}
+		signed := strings.Join([]string{
+			string(m.terms.Params.(PromotionalOfferSignature).Bundle), string(m.facts.KeyID), string(c.product), string(c.offer), c.account,
+			token.Nonce, fmt.Sprint(token.Offer.Timestamp),
+		}, "\u2063")
+		digest := sha256.Sum256([]byte(signed))
+		if strings.Count(signed, "\u2063") != 6 || !ecdsa.VerifyASN1(&testKey.PublicKey, digest[:], der) {
+			t.Fatalf("the signature is not of %q", signed)
+		}
+		if token.Offer.Timestamp != token.IssuedAt.UnixMilli() || token.Offer.KeyID != m.facts.KeyID {
+			t.Fatalf("the offer %v", token.Offer)
+		}
 	}
 }
 
@@ -234,52 +288,57 @@ func checkToken(t *rapid.T, family Family, token Token, ask Ask, now time.Time) 
 // appleTakes are Apple's limits as its pages have them, for the clock at Apple: not ours.
 var appleTakes = map[Family]func(iat, exp, now int64) bool{
 	FamilyAppStoreConnect: shortLived, FamilyEnterprise: shortLived, FamilyNotary: shortLived,
-	FamilyAppStoreServer:  func(iat, exp, now int64) bool { return iat <= now && exp <= iat+3600 },
+	FamilyAppStoreServer:  func(iat, exp, now int64) bool { return iat <= now && exp > now && exp <= iat+3600 },
 	FamilyAPNs:            withinHour,
 	FamilyDeviceCheck:     withinHour,
 	FamilyAppAttest:       withinHour,
-	FamilySignInWithApple: func(_, exp, now int64) bool { return exp <= now+15_777_000 },
-	FamilyAppleMusic:      func(_, exp, now int64) bool { return exp <= now+15_777_000 },
+	FamilySignInWithApple: func(_, exp, now int64) bool { return exp > now && exp <= now+15_777_000 },
+	FamilyAppleMusic:      func(_, exp, now int64) bool { return exp > now && exp <= now+15_777_000 },
+	FamilyMapsServer:      within,
+	FamilyMapKit:          within,
+	FamilyWeatherKit:      within,
+	FamilyClassKit:        within,
 	FamilyIWorkExport:     func(iat, exp, now int64) bool { return iat <= now && min(exp, iat+4*3600) > now },
 	FamilyAppleAds:        func(iat, exp, now int64) bool { return iat <= now && exp > now && exp < iat+180*86400 },
 	FamilySchoolBusiness:  func(iat, exp, now int64) bool { return iat <= now && exp > now && exp < iat+180*86400 },
-	FamilyMarketplace:     func(_, exp, now int64) bool { return exp < now+7*86400 },
+	FamilyMarketplace:     func(_, exp, now int64) bool { return exp > now && exp < now+7*86400 },
 }
 
-func shortLived(iat, exp, now int64) bool { return iat <= now && exp-iat <= 1200 && exp <= now+1200 }
-func withinHour(iat, _, now int64) bool   { return iat <= now+3600 && now-iat <= 3600 }
+func shortLived(iat, exp, now int64) bool {
+	return within(iat, exp, now) && exp-iat <= 1200 && exp <= now+1200
+}
+func halfYear(iat, exp, now int64) bool { return within(iat, exp, now) && exp <= now+15_777_000 }
+func withinHour(iat, _, now int64) bool { return iat <= now+3600 && now-iat <= 3600 }
+func within(iat, exp, now int64) bool   { return iat <= now && exp > now }
 
-// TestAppleTakes holds every family's longest token, and its last moment, to Apple's limits while the clocks differ by up to
-// half a minute.
+// TestAppleTakes holds every family to Apple's limits while the clocks differ by up to half a minute: at once, and when the
+// token is to be used no longer.
 func TestAppleTakes(t *testing.T) {
 	for family, takes := range appleTakes {
-		s := samples()[family]
-		for _, long := range []bool{false, true} {
-			s.terms.LongLived = long
-			if long && (s.terms.Limits().Max == 0 || family == FamilyAppStoreConnect) { // whose long-lived tokens have a rule of their own
-				continue
-			}
+		t.Run(string(family), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				now := time.Unix(rapid.Int64Range(1_700_000_000, 2_500_000_000).Draw(t, "now"), 0)
-				ask := s.ask()
-				ask.TTL = s.terms.Limits().Max
-				spec, err := s.terms.Spec(s.facts, ask)
-				if err != nil {
-					t.Fatal(err)
+				m, now := world{}.draw(t, family), drawNow(t)
+				takes := takes
+				if family == FamilyAppStoreConnect && m.terms.LongLived {
+					takes = halfYear
 				}
-				token, err := Mint(spec, testKey, now)
-				if err != nil {
-					t.Fatal(err)
-				}
+				token := m.mint(t, now)
 				skew := rapid.Int64Range(-30, 30).Draw(t, "skew")
-				if !takes(token.IssuedAt.Unix(), token.Expires.Unix(), now.Unix()+skew) {
-					t.Fatalf("%s, long-lived %v: refused when Apple's clock is %d s ahead", family, long, skew)
+				iat, exp := token.IssuedAt.Unix(), token.Expires.Unix()
+				if m.ask.TTL >= time.Minute+time.Second || skew <= 0 || family.Shared() { // a token for half a minute is over when Apple's clock is half a minute ahead
+					if !takes(iat, exp, now.Unix()+skew) {
+						t.Fatalf("a token for %s, long-lived %v: refused when Apple's clock is %d s ahead", m.ask.TTL, m.terms.LongLived, skew)
+					}
 				}
-				if last := token.UseUntil().Unix() + min(skew, 29); family.Shared() && !takes(token.IssuedAt.Unix(), 0, last) {
-					t.Fatalf("%s: refused before it is to be replaced", family)
+				margin := min(int64((m.ask.TTL-BackDate)/10/time.Second), 30)
+				if family.Shared() {
+					margin = 31
+				}
+				if last := token.UseUntil().Unix(); !takes(iat, exp, last+min(skew, margin-1)) {
+					t.Fatalf("a token for %s: refused before it is to be used no longer, when Apple's clock is %d s ahead", m.ask.TTL, skew)
 				}
 			})
-		}
+		})
 	}
 }
 
@@ -318,6 +377,23 @@ func TestShared(t *testing.T) {
 			t.Errorf("%s: to be replaced at %s, and the edge is at %s", family, one.Refresh(), start.Add(edge))
 		}
 	}
+}
+
+// TestSharedAtAnyTime: two tokens of one key are one text if and only if the same edge lies before them.
+func TestSharedAtAnyTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		family := rapid.SampledFrom([]Family{FamilyAPNs, FamilyDeviceCheck, FamilyAppAttest}).Draw(t, "family")
+		m, now := world{}.draw(t, family), drawNow(t)
+		later := now.Add(time.Duration(rapid.Int64Range(0, int64(2*edge)).Draw(t, "later")))
+		edgeOf := func(now time.Time) int64 { return now.Add(-30*time.Second).Unix() / 1800 }
+		one, two := m.mint(t, now), m.mint(t, later)
+		if (one.Text == two.Text) != (edgeOf(now) == edgeOf(later)) || two.IssuedAt.Before(one.IssuedAt) {
+			t.Fatalf("at %s and %s: the same text %v", now, later, one.Text == two.Text)
+		}
+		if until := one.UseUntil(); !until.After(one.Refresh()) || one.Refresh().Before(now) || until.Sub(one.IssuedAt) > 55*time.Minute {
+			t.Fatalf("minted at %s, to be replaced at %s, used until %s", now, one.Refresh(), until)
+		}
+	})
 }
 
 // TestFaultySharedSignature: a signature that does not verify never gets out: RFC 6979 twice with a fault gives the key away.
@@ -377,45 +453,65 @@ func TestNonces(t *testing.T) {
 
 var nonceShape = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
-// TestSpecKeys: two families, two parameters, two facts: two keys; and what is the same has the same.
+// TestSpecKeys: two keys are equal if and only if the tokens differ in nothing but times, nonces and signatures.
 func TestSpecKeys(t *testing.T) {
-	seen := make(map[SpecKey]Family)
-	for family, s := range samples() {
-		spec := must(s.terms.Spec(s.facts, s.ask()))
-		if slices.Equal(family.Reuses(), []Reuse{ReuseNever}) {
-			continue // nobody looks for it
+	equal := 0
+	rapid.Check(t, func(t *rapid.T) {
+		families := rapid.SliceOfN(rapid.SampledFrom(Families()), 2, 2).Draw(t, "families")
+		if rapid.IntRange(0, 9).Draw(t, "another family") != 0 {
+			families[1] = families[0]
 		}
-		if spec.Key() != must(s.terms.Spec(s.facts, s.ask())).Key() {
-			t.Errorf("%s: the same twice has two keys", family)
+		one, two := world{small: true}.draw(t, families[0]), world{small: true}.draw(t, families[1])
+		if rapid.Bool().Draw(t, "of one profile") && families[0] == families[1] {
+			two.terms, two.facts = one.terms, one.facts
+			if two.terms.Check(two.facts) != nil || !fits(two) {
+				two = one
+			}
 		}
-		if other, ok := seen[spec.Key()]; ok {
-			t.Errorf("%s and %s have one key", family, other)
+		a, b := must(one.terms.Spec(one.facts, one.ask)), must(two.terms.Spec(two.facts, two.ask))
+		said := lasting(t, a, one.mint(t, testNow)) == lasting(t, b, two.mint(t, testNow.Add(time.Hour)))
+		if (a.Key() == b.Key()) != said {
+			t.Fatalf("equal keys: %v, equal tokens: %v", a.Key() == b.Key(), said)
 		}
-		seen[spec.Key()] = family
-		facts := s.facts
-		if facts.KeyID == "" {
-			continue
+		if said {
+			equal++
 		}
-		facts.KeyID = "ZZZZZZZZZZ"
-		if must(s.terms.Spec(facts, s.ask())).Key() == spec.Key() {
-			t.Errorf("%s: another key has the same", family)
-		}
+	})
+	if equal == 0 {
+		t.Error("no two were equal: the test draws the wrong things")
 	}
-	for _, pair := range [][2]Params{
-		{AppStoreServer{"com.example.a"}, AppStoreServer{"com.example.b"}},
-		{SignInWithApple{"com.example.a"}, SignInWithApple{"com.example.A"}},
-		{AppleMusic{}, AppleMusic{[]Origin{"https://a.example"}}},
-		{AppleMusic{[]Origin{"https://a.example", "https://b.example"}}, AppleMusic{[]Origin{"https://b.example", "https://a.example"}}},
-		{MapKit{[]MapScope{"mapkit_js"}, []Domain{"a.example"}}, MapKit{[]MapScope{"embed_api"}, []Domain{"a.example"}}},
-		{MapKit{[]MapScope{"mapkit_js"}, []Domain{"a.example"}}, MapKit{[]MapScope{"mapkit_js"}, []Domain{"b.example"}}},
-		{WeatherKit{"com.example.a"}, WeatherKit{"com.example.b"}},
-	} {
-		s := samples()[pair[0].Family()]
-		a, b := must(Terms{Params: pair[0]}.Spec(s.facts, s.ask())), must(Terms{Params: pair[1]}.Spec(s.facts, s.ask()))
-		if a.Key() == b.Key() {
-			t.Errorf("%s: %v and %v have one key", pair[0].Family(), pair[0], pair[1])
-		}
+	if (Spec{}).Key() != (SpecKey{}) || (Spec{}).Scope() != nil {
+		t.Error("the zero Spec says something")
 	}
+}
+
+func fits(m minting) bool {
+	_, err := m.terms.Spec(m.facts, m.ask)
+	return err == nil
+}
+
+// lasting is what a token says but for its times, nonce and signature: its lifetime is said, when it begins is not.
+func lasting(t *rapid.T, spec Spec, token Token) string {
+	said := fmt.Sprint(token.Family, token.Fields)
+	if d, ok := spec.draft.(offerSignature); ok {
+		return said + d.text("", 0)
+	}
+	if token.Family.Use().Form == FormURL {
+		path, _, _ := strings.Cut(token.Text, "&signature=")
+		return said + path
+	}
+	parts := strings.Split(token.Text, ".")
+	body := decodeOnce(t, parts[1])
+	if body["exp"] != nil {
+		body["exp"] = json.RawMessage(token.Expires.Sub(token.IssuedAt).String())
+	}
+	for _, name := range []string{"iat", "nonce", "jti"} {
+		delete(body, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(body)) {
+		said += name + string(body[name])
+	}
+	return said + parts[0]
 }
 
 // TestEveryKind has every kind of key serve its families and no other, and says why of the others.

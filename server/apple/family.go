@@ -128,6 +128,8 @@ func (t Terms) Spec(f Facts, ask Ask) (Spec, error) {
 		s.scoped, err = p.claims(f, ask)
 	case drafter:
 		s.draft, err = p.draft(f, ask)
+	default:
+		err = errors.New("the parameters are no family's: give the terms those of one")
 	}
 	if err != nil {
 		return Spec{}, err

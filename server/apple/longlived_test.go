@@ -42,7 +42,7 @@ func TestCheckLongLived(t *testing.T) {
 func TestLongLived(t *testing.T) {
 	listed := []Scope{"GET /v1/ciBuildRuns/7", "GET /v1/ciProducts"}
 	const day = 24 * time.Hour
-	long := Terms{Terms{Params: AppStoreConnect{Scope: listed}}, true}
+	long := Terms{AppStoreConnect{Scope: listed}, true}
 	if got, want := long.Limits(), (Limits{Max: 180 * day}); got != want {
 		t.Errorf("Limits = %v, want %v", got, want)
 	}
@@ -68,6 +68,7 @@ func TestLongLived(t *testing.T) {
 		{"not said", Terms{Params: AppStoreConnect{Scope: listed}}, Ask{TTL: day}, tooLong, ""},
 		{"without a scope", Terms{AppStoreConnect{}, true}, Ask{TTL: day, Scope: listed}, needsScope, needsScope},
 		{"without a scope, and short", Terms{AppStoreConnect{}, true}, Ask{TTL: time.Minute}, needsScope, needsScope},
+		{"terms in terms", Terms{Params: long}, Ask{TTL: time.Minute}, "the parameters are no family's: give the terms those of one", ""},
 		{"beyond the list", Terms{AppStoreConnect{Scope: []Scope{"GET /v1/apps", "GET /v1/ciProducts"}}, true}, Ask{TTL: day, Scope: listed[1:]},
 			"scope entry 1: " + notLong, "scope entry 1: " + notLong},
 	} {

@@ -2,7 +2,8 @@ package apple
 
 import "strings"
 
-// AppStoreConnect are the parameters of tokens for the App Store Connect API.
+// AppStoreConnect are the parameters of tokens for the App Store Connect API: ten minutes unless said, 1170 s at most, long-lived
+// ones 180 days; given again to the same principal. A profile and a call may name the requests, reads alone, of a token.
 // Source: Generating Tokens for API Requests, App Store Connect API.
 type AppStoreConnect struct {
 	// Scope lists the requests that a token may make; nil means whatever the key's role allows. Long-lived terms need a scope of
@@ -10,20 +11,23 @@ type AppStoreConnect struct {
 	Scope []Scope
 }
 
-// Enterprise are the parameters of tokens for the Enterprise Program API.
+// Enterprise are the parameters of tokens for the Enterprise Program API: as those of App Store Connect, and none is long-lived.
 // Source: Generating Tokens for API Requests, Enterprise Program API.
 type Enterprise struct {
 	// Scope lists the requests that a token may make; nil means whatever the key's role allows.
 	Scope []Scope
 }
 
-// Notary are the parameters of tokens for the Notary API: those of App Store Connect for the requests of notarisation alone.
+// Notary are the parameters of tokens for the Notary API: those of App Store Connect for the requests of notarisation alone, of
+// the same lifetimes and reuse. There is nothing to narrow. A token lets its holder upload too.
 // Source: Submitting software for notarization over the web; that the scope is this, anchore/quill and the asc command, which
 // Apple's page does not name.
 type Notary struct{}
 
 // notaryScope covers all requests of the Notary API. It has no method, and is no scope that people can write.
 const notaryScope Scope = "/notary/v2"
+
+var notaryScopes = []Scope{notaryScope} // never written to
 
 // scopedClaims are those of App Store Connect, Enterprise and Notary tokens.
 type scopedClaims struct {
@@ -109,12 +113,12 @@ func (p Enterprise) claims(f Facts, ask Ask) (scopedClaims, error) {
 func (Notary) Family() Family { return FamilyNotary }
 
 // Fields returns the scope, which is always the same.
-func (Notary) Fields() (fixed, asked []Field) { return scopeFields([]Scope{notaryScope}), nil }
+func (Notary) Fields() (fixed, asked []Field) { return scopeFields(notaryScopes), nil }
 
 func (Notary) check(Facts) error { return nil }
 
 func (Notary) claims(f Facts, ask Ask) (scopedClaims, error) {
-	return newScopedClaims("appstoreconnect-v1", f, []Scope{notaryScope}, ask)
+	return newScopedClaims("appstoreconnect-v1", f, notaryScopes, ask)
 }
 
 func scopeFields(scope []Scope) []Field {

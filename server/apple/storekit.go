@@ -14,13 +14,15 @@ import (
 )
 
 // AppStoreServer are the parameters of tokens for the App Store Server API, which the External Purchase Server, Advanced Commerce
-// and Retention Messaging APIs take too. A token is for one app.
+// and Retention Messaging APIs take too: five minutes unless said, 3570 s at most (Apple takes none for longer than an hour); given
+// again to the same principal, though Apple's page asks for a new one each time, which reuse: never is for. A token is for one app.
 // Source: Generating JSON Web Tokens for API requests, App Store Server API.
 type AppStoreServer struct {
 	Bundle BundleID
 }
 
-// PromotionalOffer are the parameters of signatures for promotional offers, in the form of 2025.
+// PromotionalOffer are the parameters of signatures for promotional offers, in the form of 2025. They have no lifetime to choose, and
+// each is a new one, for it is good for one purchase; a profile may list the products and offers of which a call names one.
 // Source: Generating JWS to sign App Store requests, StoreKit.
 type PromotionalOffer struct {
 	Bundle   BundleID
@@ -28,21 +30,24 @@ type PromotionalOffer struct {
 	Offers   []OfferID   // that may be made; nil for all
 }
 
-// IntroductoryOffer are the parameters of signatures that say whether a customer may have an introductory offer.
+// IntroductoryOffer are the parameters of signatures that say whether a customer may have an introductory offer. Lifetime and
+// reuse are as of PromotionalOffer; a profile may list the products.
 // Source: as of PromotionalOffer.
 type IntroductoryOffer struct {
 	Bundle   BundleID
 	Products []ProductID // nil for all
 }
 
-// AdvancedCommerceRequest are the parameters of signatures for requests of the Advanced Commerce API that an app makes.
+// AdvancedCommerceRequest are the parameters of signatures for requests of the Advanced Commerce API that an app makes. Lifetime
+// and reuse are as of PromotionalOffer; a profile may list the operations, and of the rest of a request Apple is the judge.
 // Source: as of PromotionalOffer.
 type AdvancedCommerceRequest struct {
 	Bundle     BundleID
 	Operations []string // nil for all
 }
 
-// PromotionalOfferSignature are the parameters of signatures for promotional offers in their original form, which is no JWT.
+// PromotionalOfferSignature are the parameters of signatures for promotional offers in their original form, which is no JWT: Apple
+// takes one for 24 hours, and once. Each is a new one; a profile may list the products and offers.
 // Source: Generating a signature for promotional offers, StoreKit.
 type PromotionalOfferSignature struct {
 	Bundle   BundleID
@@ -103,23 +108,14 @@ type storeKitToken[C comparable] struct {
 func (d storeKitToken[C]) key() any { return d.with(d.common) }
 
 func (d storeKitToken[C]) sign(signer crypto.Signer, t times) (Token, error) {
-	nonce, err := newNonce()
-	if err != nil {
-		return Token{}, err
-	}
-	d.common.Iat, d.common.Nonce = t.iat, nonce
+	d.common.Iat, d.common.Nonce = t.iat, newNonce()
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: typ}, d.with(d.common), signer, false)
-	return Token{Text: string(text), Nonce: nonce}, err
+	return Token{Text: string(text), Nonce: d.common.Nonce}, err
 }
 
-// newNonce draws a UUID in lower case. Every signature has its own: Apple takes one once.
-func newNonce() (string, error) {
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return "", fmt.Errorf("drawing a nonce: %w", err)
-	}
-	return id.String(), nil
-}
+// newNonce draws a UUID in lower case. Every signature has its own: Apple takes one once. (Where there is no randomness the
+// program ends: crypto/rand sees to that.)
+func newNonce() string { return uuid.NewString() }
 
 // Family returns FamilyAppStoreServer.
 func (AppStoreServer) Family() Family { return FamilyAppStoreServer }
@@ -258,11 +254,7 @@ const separator = "\u2063"
 func (d offerSignature) key() any { return d }
 
 func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
-	nonce, err := newNonce()
-	if err != nil {
-		return Token{}, err
-	}
-	stamp := t.iat * 1000 // back-dated like all times, and in milliseconds
+	nonce, stamp := newNonce(), t.iat*1000 // back-dated like all times, and in milliseconds
 	der, err := es256{}.signASN1([]byte(d.text(nonce, stamp)), signer)
 	if err != nil {
 		return Token{}, err

@@ -213,11 +213,12 @@ func (t Token) UseUntil() time.Time {
 // once; what is used once is newer at every call, so that this is when it was made.
 func (t Token) Refresh() time.Time {
 	r := t.Family.rules()
-	switch {
-	case r.timing == shared:
+	switch r.timing {
+	case shared:
 		return t.IssuedAt.Add(BackDate + edge)
-	case r.timing == single:
+	case single:
 		return t.IssuedAt.Add(BackDate)
+	case expiring:
 	}
 	return t.IssuedAt.Add(BackDate + (t.Expires.Sub(t.IssuedAt)-BackDate)/2)
 }

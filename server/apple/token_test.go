@@ -147,6 +147,20 @@ func TestMintRefuses(t *testing.T) {
 	}
 }
 
+// A signer that fails, fails every family, and no token is beside the error.
+func TestMintFails(t *testing.T) {
+	fails := signerFunc{&testKey.PublicKey, func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+		return nil, errors.New("the signer is gone")
+	}}
+	for family, s := range samples() {
+		token, err := Mint(must(s.terms.Spec(s.facts, s.ask())), fails, testNow)
+		wantError(t, err, "minting: signing ES256: the signer is gone")
+		if token.Text != "" || token.Nonce != "" {
+			t.Errorf("%s: a token beside an error", family)
+		}
+	}
+}
+
 func TestSignRefusesWhatIsNotJSON(t *testing.T) {
 	if _, err := sign(make(chan int), scopedClaims{}, testKey, false); err == nil {
 		t.Error("a header that is not JSON was signed")
@@ -304,6 +318,9 @@ func TestTokenIsRedacted(t *testing.T) {
 	if got := token.String(); got != want {
 		t.Errorf("String = %q, want %q", got, want)
 	}
+	if got, want := (Token{Family: FamilyMapsSnapshot}).String(), fmt.Sprintf("maps-snapshot token, sha256 %064x", 0); got != want {
+		t.Errorf("String = %q, want %q", got, want)
+	}
 }
 
 func TestTokenHeader(t *testing.T) {
@@ -334,6 +351,10 @@ func TestUseUntil(t *testing.T) {
 		if got := token.Expires.Sub(token.UseUntil()); got != tt.margin {
 			t.Errorf("ttl %s: UseUntil is %s before exp, want %s", tt.ttl, got, tt.margin)
 		}
+	}
+	s := samples()[FamilyMapsSnapshot]
+	if url := mustMintTerms(t, s.terms, s.facts, s.ask()); !url.Expires.IsZero() || !url.UseUntil().IsZero() {
+		t.Errorf("a URL that does not end ends at %s, %s", url.Expires, url.UseUntil())
 	}
 }
 

@@ -252,10 +252,9 @@ func TestFamiliesTTLAndReuse(t *testing.T) {
 					t.Errorf("%q: %q, want %q", more, got, want)
 				}
 			}
-			switch {
-			case e.most == 0:
+			if e.most == 0 {
 				bad("a ttl for tokens that have no lifetime to choose: take it out", "ttl: 10m")
-			default:
+			} else {
 				good(31*time.Second, "ttl: 31s")
 				good(e.most, "ttl: "+seconds(e.most))
 				bad(fmt.Sprintf("a ttl above %s, the most for such tokens: write that or less", apple.TTLText(e.most)), "ttl: "+seconds(e.most+time.Second))

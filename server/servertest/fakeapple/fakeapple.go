@@ -252,7 +252,7 @@ func (a *Apple) RoundTrip(r *http.Request) (*http.Response, error) {
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
-	defer in.Body.Close()
+	defer func() { _ = in.Body.Close() }()
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
