@@ -52,7 +52,7 @@ type TokenSourceOptions struct {
 //
 // A token that is shared, as those of APNs are, is changed for the next one when its Refresh is there by the server's clock, and not a
 // moment later by chance: who wants a token then waits for the next one, or two seconds. As long as one can be used no older one is
-// given out, and it stays for 20 minutes, however late it came.
+// given out, and it stays for 20 minutes, however late it came, unless Fresh finds that there is another.
 //
 // What Apple takes once, such as the signature of an offer, is not to be had here: ErrSingleUse.
 //

@@ -10,8 +10,11 @@ import (
 	"github.com/p8signet/signet/cmd/internal/cli"
 )
 
-// facts are the flags of what a key file does not say.
-const facts = " app-id client-id environment issuer-id key-id roles services team-id topics"
+// ids and changeable are the flags of what a key file does not say.
+const (
+	ids        = " app-id client-id key-id team-id"
+	changeable = " environment roles services topics"
+)
 
 // commands are those of the plan, each with the flags that it must have beside --help and --config.
 var commands = map[string]string{
@@ -19,11 +22,11 @@ var commands = map[string]string{
 	"signet profile list":          "output",
 	"signet profile show":          "output",
 	"signet key recipient":         "out",
-	"signet key seal":              "from-env kind name out to" + facts,
-	"signet key import":            "allow-duplicate dir dry-run from-env kind output prefix skip-bad" + facts,
-	"signet key generate":          "kind out output" + facts,
+	"signet key seal":              "from-env issuer-id kind name out to" + ids + changeable,
+	"signet key import":            "allow-duplicate dir dry-run from-env issuer-id kind output prefix skip-bad" + ids + changeable,
+	"signet key generate":          "kind out output" + ids,
 	"signet key public":            "out output version",
-	"signet key update":            "output reason version" + facts,
+	"signet key update":            "output reason version" + ids + changeable,
 	"signet key list":              "output",
 	"signet key show":              "output",
 	"signet key activate":          "output",

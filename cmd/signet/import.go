@@ -33,7 +33,8 @@ active, later ones wait for signet key activate.
 A plain key is sealed to the vault in this process, so no plaintext key goes over the wire. FILE may be the .p8 file as Apple handed
 it out; the JSON that fastlane or rcodesign keeps it in; asc's config.json, of which NAME picks one key; or - for standard input.
 With --from-env it is what the variables of fastlane (APP_STORE_CONNECT_API_KEY_…, SPACESHIP_CONNECT_API_…) or asc (ASC_…) say. Paths
-in a file are taken from the folder of that file. What a file says of its key is taken over, and a flag may complete it.
+in a file are taken from the folder of that file. What a file says of its key is taken over, and a flag may complete it. What kind of
+key it is, --kind says, or the name of Apple's file, or a flag that only one kind has; signet key --help lists the kinds.
 
 A sealed file, which signet key seal made, goes as it is; facts given here complete what was sealed in it, and must not differ from it.
 
@@ -41,6 +42,7 @@ With --dir all keys of a folder are imported, and with FILE alone all that asc's
 config gives it, or that of its file without the ending, in lower case, with a hyphen for whatever a name cannot have. The plan is
 printed first; if one key cannot be imported none is, unless --skip-bad leaves the bad ones out. Run again it goes on where it stopped.`,
 		Example: `  signet key import asc-release AuthKey_2X9R4HXF34.p8 --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a
+  signet key import push AuthKey_ABC123DEFG.p8 --team-id DEF123GHIJ --services apns --environment production
   signet key import asc-release fastlane/api_key.json
   signet key import asc-release --from-env
   signet key import asc-release release.sealed

@@ -18,14 +18,18 @@ import (
 // factFlags are the facts that a key file does not hold.
 type factFlags struct{ texts apple.FactTexts }
 
-// add gives a command the flags of all facts but the kind.
-func (f *factFlags) add(cmd *cobra.Command) {
+// addIDs gives a command the flags of the IDs but for the issuer's, which is known when a key is imported, and stays.
+func (f *factFlags) addIDs(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.texts.KeyID, "key-id", "", "Apple's key ID; taken from what the file says, or from its name, AuthKey_<key ID>.p8, when left out")
-	flags.StringVar(&f.texts.Issuer, "issuer-id", "", "the issuer ID, a UUID shown above Apple's list of keys; an individual key has none")
 	flags.StringVar(&f.texts.Team, "team-id", "", "the team ID of a key of the developer portal, ten characters; of Apple Ads SEARCHADS.…")
 	flags.StringVar(&f.texts.Client, "client-id", "", "the client ID of a key of Apple Ads (SEARCHADS.…) or of School and Business (BUSINESSAPI.…, SCHOOLAPI.…)")
 	flags.StringVar(&f.texts.App, "app-id", "", "Apple's number of the marketplace app")
+}
+
+// addChangeable gives a command the flags of the facts that Apple lets people change.
+func (f *factFlags) addChangeable(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringSliceVar(&f.texts.Services, "services", nil, "the services for which a key of the developer portal is enabled: "+join(apple.Services()))
 	flags.StringVar(&f.texts.Environment, "environment", "", "where a key of APNs works: sandbox, production, sandbox-and-production")
 	flags.StringSliceVar(&f.texts.Topics, "topics", nil, "the topics of a key of APNs that is topic-specific")
@@ -63,7 +67,9 @@ type keyFlags struct {
 
 func (f *keyFlags) add(cmd *cobra.Command) {
 	addKind(cmd, &f.texts.Kind, apple.Kinds())
-	f.factFlags.add(cmd)
+	cmd.Flags().StringVar(&f.texts.Issuer, "issuer-id", "", "the issuer ID, a UUID shown above Apple's list of keys; an individual key has none")
+	f.addIDs(cmd)
+	f.addChangeable(cmd)
 }
 
 func addKind(cmd *cobra.Command, to *string, kinds []apple.Kind) {
@@ -103,17 +109,18 @@ func sealedFacts(f apple.Facts, name string) sealed.Facts {
 	}
 }
 
-// wireFacts are the facts of a key in the vault; those that this program cannot read are left out.
-func wireFacts(k *signetv1.Key) apple.Facts {
+// wireFacts are the facts of a key in the vault. Where the answer has none, or some that this program cannot read, it is the kind and
+// the issuer alone, and all is false.
+func wireFacts(k *signetv1.Key) (facts apple.Facts, all bool) {
 	f := k.GetFacts()
 	facts, err := apple.ParseFacts(apple.FactTexts{
 		Kind: k.GetKind(), Issuer: k.GetIssuerId(), Team: f.GetTeamId(), Client: f.GetClientId(), App: f.GetAppId(),
 		Services: f.GetServices(), Environment: f.GetEnvironment(), Topics: f.GetTopics(), Roles: f.GetRoles(),
 	})
 	if err != nil {
-		return apple.Facts{Kind: apple.Kind(k.GetKind()), Issuer: apple.IssuerID(k.GetIssuerId())}
+		return apple.Facts{Kind: apple.Kind(k.GetKind()), Issuer: apple.IssuerID(k.GetIssuerId())}, false
 	}
-	return facts
+	return facts, f != nil
 }
 
 // complete settles and checks the facts of a plain key: what the flags say, what stands beside the key, and what
@@ -134,10 +141,11 @@ func (s *source) complete(f keyFlags) error {
 			return cli.Malformedf("import it alone, with the kind that it has", "%s: the file's name is that of an %s key, and --kind says another", s.label, hint)
 		}
 	}
-	if err := s.settleKind(&facts, flags, hint, hinted); err != nil {
+	if err := s.settleKind(&facts, flags, hint, hinted, f.many); err != nil {
 		return err
 	}
 	flags.Kind = facts.Kind
+	s.facts = facts // so far: the plan shows it of a bad one too
 	if f.many {
 		flags = flags.Fitting()
 		if facts.Issuer != "" {
@@ -158,13 +166,13 @@ func (s *source) complete(f keyFlags) error {
 		return s.contradicts("a flag", differs)
 	}
 	s.settleKeyID(&settled, flags.KeyID, named)
+	s.facts = settled
 	if err := s.checkFacts(settled, f.many); err != nil {
 		return err
 	}
 	if odd := settled.Unusual(); odd != "" && !slices.Contains(s.notes, odd) {
 		s.note("%s", odd)
 	}
-	s.facts = settled
 	s.hintTTL(settled.Kind)
 	return nil
 }
@@ -194,19 +202,22 @@ func (s *source) checkFacts(facts apple.Facts, many bool) error {
 	return cli.Malformedf(strings.Join(where, "; "), "%s %s missing: a key of kind %s needs %s", strings.Join(names, " and "), is, facts.Kind, strings.Join(flags, " and "))
 }
 
-func (s *source) settleKind(facts *apple.Facts, flags apple.Facts, hint apple.Kind, hinted bool) error {
-	switch kind := kindOf(flags); {
+func (s *source) settleKind(facts *apple.Facts, flags apple.Facts, hint apple.Kind, hinted, many bool) error {
+	switch kind := s.kindOf(flags, hinted, many); {
 	case flags.Kind != "":
 		if facts.Kind != "" && facts.Kind != flags.Kind {
 			s.note("by what the file says it is an %s key, and --kind says %s, which counts", facts.Kind, flags.Kind)
 		}
 		facts.Kind = flags.Kind
 	case facts.Kind != "":
-	case kind != "":
-		facts.Kind = kind
 	case hint != "":
 		facts.Kind = hint
 		s.note("by the name of its file it is taken for an %s key; --kind says otherwise", hint)
+	case kind == apple.KindAppStoreConnect:
+		facts.Kind = kind
+		s.note("by its issuer ID it is taken for a team key of App Store Connect; --kind enterprise says otherwise")
+	case kind != "":
+		facts.Kind = kind
 	default:
 		return s.unknownKind(hinted)
 	}
@@ -216,19 +227,34 @@ func (s *source) settleKind(facts *apple.Facts, flags apple.Facts, hint apple.Ki
 	return nil
 }
 
-// kindOf is the only kind of key that has all these facts; empty when there may be several.
-func kindOf(f apple.Facts) apple.Kind {
-	switch {
-	case f.App != "":
-		return apple.KindMarketplace
-	case strings.HasPrefix(string(f.Client), "SEARCHADS."), strings.HasPrefix(string(f.Team), "SEARCHADS."):
-		return apple.KindAppleAds
-	case f.Client != "":
-		return apple.KindSchoolBusiness
-	case f.Team != "", f.Services != nil, f.Topics != nil, f.Environment != "":
-		return apple.KindDeveloperPortal
+// kindOf is the kind of key that has these facts, by the one that tells most; empty when none tells. Of facts that are for many
+// keys only what can be of this one tells, and nothing does when that may be of several kinds. hinted: the file has the name
+// AuthKey_, which Apple gives to team keys and to those of the developer portal.
+func (s *source) kindOf(f apple.Facts, hinted, many bool) apple.Kind {
+	const ads = "SEARCHADS."
+	adsTeam := strings.HasPrefix(string(f.Team), ads)
+	ofAds := adsTeam || strings.HasPrefix(string(f.Client), ads)
+	sec1 := s.key != nil && s.key.SEC1()
+	apples := hinted && many
+	var kinds []apple.Kind
+	for _, k := range []struct {
+		kind apple.Kind
+		told bool
+	}{
+		{apple.KindMarketplace, f.App != "" && !apples},
+		{apple.KindAppleAds, ofAds && !apples},
+		{apple.KindSchoolBusiness, f.Client != "" && !ofAds && !apples},
+		{apple.KindDeveloperPortal, (f.Team != "" && !adsTeam || f.Services != nil || f.Topics != nil || f.Environment != "") && !sec1},
+		{apple.KindAppStoreConnect, f.Issuer != "" && hinted},
+	} {
+		if k.told {
+			kinds = append(kinds, k.kind)
+		}
 	}
-	return ""
+	if len(kinds) == 0 || many && len(kinds) > 1 {
+		return ""
+	}
+	return kinds[0]
 }
 
 // unknownKind asks for the kind, and says which ones come in such a file.
@@ -236,7 +262,7 @@ func (s *source) unknownKind(hinted bool) error {
 	todo := "Apple's page on which the key was made says what it is"
 	switch {
 	case hinted:
-		todo = "AuthKey_ is the name of a team key of App Store Connect (app-store-connect), of an enterprise key (enterprise), and of keys of the developer portal (developer-portal, known by --team-id and --services)"
+		todo = "AuthKey_ is the name of a team key of App Store Connect (app-store-connect, known by --issuer-id), of an enterprise key (enterprise), and of keys of the developer portal (developer-portal, known by --team-id and --services)"
 	case s.key != nil && s.key.SEC1():
 		todo = "a key in SEC1 form is nearly always one of Apple Ads (apple-ads) or of School and Business (school-business), known by --client-id"
 	}

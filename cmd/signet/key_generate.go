@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -40,7 +41,7 @@ gets a new version of it, which waits for signet key activate.`,
 		Args: cli.Args("NAME"),
 	}
 	addKind(cmd, &f.texts.Kind, customerKinds())
-	f.add(cmd)
+	f.addIDs(cmd)
 	cmd.Flags().StringVar(&out, "out", "", "a new file for the public half; standard output when left out")
 	format := cli.Format(cmd, "pem", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
@@ -56,6 +57,9 @@ gets a new version of it, which waits for signet key activate.`,
 		if err := facts.ValidateKnown(); err != nil {
 			return cli.Malformedf("", "%w", err)
 		}
+		if _, err := os.Lstat(out); out != "" && err == nil { // before a key is made
+			return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("%s exists already", out), Todo: "name another file, or move that one away"}
+		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			resp, err := cl.GenerateKey(ctx, &signetv1.GenerateKeyRequest{Name: args[0], Facts: f.wire()})
 			if err != nil {
@@ -65,7 +69,7 @@ gets a new version of it, which waits for signet key activate.`,
 				return cli.JSON(a.Stdout, resp)
 			}
 			if err := a.writePublic(resp.GetPublicKey(), out); err != nil {
-				return err
+				return &cli.Failure{Err: fmt.Errorf("the key was made, and its public half could not be written: %w", err), Todo: "signet key public " + cli.Quoted(args[0]) + " prints it again"}
 			}
 			k := resp.GetKey()
 			v := importedVersion(resp)
@@ -154,13 +158,14 @@ Nothing of this changes the key at Apple. A profile that the key cannot serve an
   signet key update ads --client-id SEARCHADS.… --team-id SEARCHADS.… --key-id a273d0d3-4d9e-458c-a173-0db8619ca7d7`,
 		Args: cli.Args("NAME"),
 	}
-	f.add(cmd)
+	f.addIDs(cmd)
+	f.addChangeable(cmd)
 	cmd.Flags().Int32Var(&version, "version", 0, "the version that --key-id is of; the newest when left out")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		mask := &fieldmaskpb.FieldMask{}
-		for _, field := range []string{"key_id", "issuer_id", "team_id", "client_id", "app_id", "services", "environment", "topics", "roles"} {
+		for _, field := range []string{"key_id", "team_id", "client_id", "app_id", "services", "environment", "topics", "roles"} {
 			if c.Flags().Changed(flagOf(field)[2:]) {
 				mask.Paths = append(mask.Paths, field)
 			}

@@ -17,9 +17,21 @@ import (
 )
 
 func (a *app) key() *cobra.Command {
-	return cli.Group("key", "Seal, import, make, rotate and revoke keys",
+	group := cli.Group("key", "Seal, import, make, rotate and revoke keys",
 		a.keyRecipient(), a.keySeal(), a.keyImport(), a.keyGenerate(), a.keyPublic(), a.keyList(), a.keyShow(), a.keyUpdate(),
 		a.keyActivate(), a.keyDisable(), a.keyEnable(), a.keyRevoke())
+	group.Long = `Seal, import, make, rotate and revoke keys. What must be known of a key depends on its kind:
+
+  app-store-connect             a team key, AuthKey_<key ID>.p8: --issuer-id; --roles where they are known
+  app-store-connect-individual  a user's own, ApiKey_<key ID>.p8: nothing more; --roles where they are known
+  enterprise                    of the Enterprise Program, AuthKey_<key ID>.p8: --issuer-id; --roles where they are known
+  in-app-purchase               SubscriptionKey_<key ID>.p8: --issuer-id
+  developer-portal              APNs, DeviceCheck, Sign in with Apple and others, AuthKey_<key ID>.p8: --team-id and --services;
+                                for APNs --environment and --topics where they are known
+  apple-ads                     a .pem that you made, or signet key generate: --key-id, --team-id and --client-id
+  school-business               of Apple School Manager or Apple Business, a .pem: --key-id and --client-id
+  marketplace                   that you made, or signet key generate: --app-id`
+	return group
 }
 
 func (a *app) keyList() *cobra.Command {
@@ -317,7 +329,10 @@ func activeVersion(k *signetv1.Key) *signetv1.KeyVersion {
 // keyState is what a reader wants to know: whether it mints, and if not, why. An enabled key without a version that could is not
 // called enabled; -o json has the state itself.
 func keyState(k *signetv1.Key) string {
-	if k.GetState() != signetv1.KeyState_KEY_STATE_ENABLED || k.GetActiveVersion() != 0 {
+	switch {
+	case k.GetState() == signetv1.KeyState_KEY_STATE_ENABLED && k.GetActiveVersion() != 0 && k.GetIncomplete() != "":
+		return "incomplete"
+	case k.GetState() != signetv1.KeyState_KEY_STATE_ENABLED, k.GetActiveVersion() != 0:
 		return word(k.GetState().String(), "KEY_STATE_")
 	}
 	for _, v := range k.GetVersions() {

@@ -89,6 +89,7 @@ vault opens it, at signet key import. No server is needed. FILE may be whatever 
 The recipient is verified with the log key that your client.yaml pins. Without a client.yaml it cannot be: compare the fingerprint
 that this prints with the one that signet key recipient printed for the operator.`,
 		Example: `  signet key seal AuthKey_2X9R4HXF34.p8 --to recipient.txt --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a --out release.sealed
+  signet key seal AuthKey_ABC123DEFG.p8 --to recipient.txt --team-id DEF123GHIJ --services apns,device-check --out portal.sealed
   signet key seal ApiKey_7UD1300098.p8 --to recipient.txt --kind app-store-connect-individual --out mine.sealed`,
 		Args: func(c *cobra.Command, args []string) error {
 			if fromEnv {

@@ -253,7 +253,7 @@ func cmdKeyOf(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	c, err := client.Dial(config)
 	ts.Check(err)
-	defer c.Close() //nolint:errcheck // of a test
+	defer c.Close()
 	verifier, err := note.NewVerifier(config.Logs[0].Key)
 	ts.Check(err)
 	answer, err := c.GetRecipient(context.Background(), &signetv1.GetRecipientRequest{})

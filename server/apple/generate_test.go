@@ -272,6 +272,9 @@ func spoil(t *rapid.T, m *minting) string {
 			return ""
 		}
 		m.facts.Kind = kind
+		if r.family == FamilyNotary && kind == KindAppStoreConnectIndividual {
+			return "an individual key cannot do that"
+		}
 		return "needs a key of kind"
 	case 5: // a key without the service
 		if r.services == nil {
