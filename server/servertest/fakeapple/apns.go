@@ -40,6 +40,7 @@ type connectionKey struct{}
 type connection struct {
 	first   *registered // the key of the first push
 	token   string      // the last that was taken
+	key     *registered // of it
 	iat     int64       // of it
 	changed time.Time   // when a token took another's place; zero when none has
 }
@@ -129,12 +130,12 @@ func (c *connection) shows(compact string, iat int64, now time.Time, k *register
 		c.first = k
 	case !c.changed.IsZero() && now.Sub(c.changed) < changeEvery:
 		return refusePush(http.StatusTooManyRequests, "TooManyProviderTokenUpdates", "the connection has changed its token less than 20 minutes ago")
-	case c.first == k && iat-c.iat < int64(changeEvery/time.Second):
+	case c.key == k && iat-c.iat < int64(changeEvery/time.Second):
 		return refusePush(http.StatusTooManyRequests, "TooManyProviderTokenUpdates", "the token is less than 20 minutes younger than the one before")
 	default:
 		c.changed = now
 	}
-	c.token, c.iat = compact, iat
+	c.token, c.key, c.iat = compact, k, iat
 	return nil
 }
 

@@ -137,6 +137,14 @@ func TestPushConnection(t *testing.T) {
 	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("a GET over HTTP/%d is answered %d", resp.ProtoMajor, resp.StatusCode)
 	}
+	resp, err = two.Post(s.URL+"/3/devices/1", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("another path is answered %d", resp.StatusCode)
+	}
 	base, _ := s.Client().Transport.(*http.Transport)
 	one := base.Clone()
 	one.ForceAttemptHTTP2, one.TLSClientConfig.NextProtos = false, []string{"http/1.1"}
@@ -194,6 +202,37 @@ func TestTwentyMinutes(t *testing.T) {
 	}
 }
 
+// TestTwentyMinutesOfKeys: when a key is rotated the new one's token may be of any age; from then on it is the new one's that must be younger.
+func TestTwentyMinutesOfKeys(t *testing.T) {
+	const other = "AAAAAAAAAA"
+	portal := fakeapple.Key{Kind: fakeapple.Portal, Services: []fakeapple.Service{fakeapple.APNs}}
+	w := newWorld(t, portal)
+	private := newKey(t)
+	portal.ID = other
+	w.add(portal, private)
+	s := w.PushServer(t, false)
+	hc := connection(t, s)
+	rotated := func(iat time.Duration) string {
+		return sign(t, private, m{"alg": "ES256", "kid": other}, m{"iss": team, "iat": w.at(iat)})
+	}
+	for i, tt := range []struct {
+		after time.Duration
+		token string
+		want  int
+	}{
+		{0, w.provider(t, 0), 200},
+		{time.Second, rotated(0), 200},
+		{25 * time.Minute, rotated(5 * time.Minute), 429},
+		{0, rotated(20 * time.Minute), 200},
+		{21 * time.Minute, w.provider(t, 0), 200},
+	} {
+		w.advance(tt.after)
+		if status, _ := push(t, hc, s, "bearer "+tt.token, "com.example.app"); status != tt.want {
+			t.Errorf("step %d: answered %d, want %d: %v", i, status, tt.want, w.Refusals())
+		}
+	}
+}
+
 // TestConnectionsApart: what one connection has shown is nothing to another.
 func TestConnectionsApart(t *testing.T) {
 	w := newWorld(t, fakeapple.Key{Kind: fakeapple.Portal, Services: []fakeapple.Service{fakeapple.APNs}})
@@ -224,6 +263,8 @@ func TestConnectionBinds(t *testing.T) {
 		{"another team", fakeapple.Key{}, fakeapple.Key{Team: other}, "UnrelatedKeyIdInToken"},
 		{"a key of a topic after the team's", fakeapple.Key{}, fakeapple.Key{Topics: []string{"com.example.app"}}, "UnrelatedKeyIdInToken"},
 		{"another environment", fakeapple.Key{}, fakeapple.Key{Production: true}, "UnrelatedKeyIdInToken"},
+		{"another environment, of a key of both", fakeapple.Key{Sandbox: true, Production: true}, fakeapple.Key{Production: true}, "UnrelatedKeyIdInToken"},
+		{"a related key after the team's", fakeapple.Key{Related: other}, fakeapple.Key{Topics: []string{"com.example.app"}}, "UnrelatedKeyIdInToken"},
 		{"the team's key after one of a topic", fakeapple.Key{Topics: []string{"com.example.app"}}, fakeapple.Key{}, "UnrelatedKeyIdInToken"},
 		{"the related key", fakeapple.Key{Topics: []string{"com.example.app"}, Related: other}, fakeapple.Key{Topics: []string{"com.example.app"}}, ""},
 	} {
@@ -235,8 +276,12 @@ func TestConnectionBinds(t *testing.T) {
 			w.add(tt.second, private)
 			s := w.PushServer(t, false)
 			hc := connection(t, s)
-			if status, reason := push(t, hc, s, "bearer "+w.provider(t, 0), "com.example.app"); status != 200 {
+			first := w.provider(t, 0)
+			if status, reason := push(t, hc, s, "bearer "+first, "com.example.app"); status != 200 {
 				t.Fatalf("the first push: %d %s", status, reason)
+			}
+			if status, reason := push(t, hc, s, "bearer "+first, "com.example.app"); status != 200 {
+				t.Errorf("the same again: %d %s", status, reason)
 			}
 			issuer := tt.second.Team
 			if issuer == "" {

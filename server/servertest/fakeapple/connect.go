@@ -140,9 +140,6 @@ func (a *Apple) authorize(r *http.Request, audience string, kinds ...Kind) (*reg
 // subject checks who a token says that it is of, and that it has no claims but those that Apple lists.
 func (t token) subject(k *registered) error {
 	names := []string{"iat", "exp", "aud", "scope"}
-	if t.header["id"] != nil {
-		return errors.New("the header has an id, which is WeatherKit's")
-	}
 	if k.Kind != Individual {
 		if err := t.claims.is("iss", k.Issuer); err != nil {
 			return err
@@ -305,9 +302,6 @@ func (a *Apple) purchase(compact, audience string, claims ...string) (token, err
 	}
 	if _, err := t.claims.text("bid"); err != nil {
 		return token{}, err
-	}
-	if t.header["id"] != nil {
-		return token{}, errors.New("the header has an id, which is WeatherKit's")
 	}
 	return t, t.claims.only("the token has", append(claims, "iss", "iat", "aud", "bid")...)
 }

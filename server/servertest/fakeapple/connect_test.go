@@ -78,6 +78,8 @@ func TestAppStoreConnectClaims(t *testing.T) {
 		{"individual without sub", fakeapple.Individual, set(m{"iss": nil}), "", "sub"},
 		{"individual, another sub", fakeapple.Individual, set(m{"iss": nil, "sub": "me"}), "", "sub"},
 		{"individual, provisioning", fakeapple.Individual, set(m{"iss": nil, "sub": "user"}), "GET /v1/profiles", "role"},
+		{"individual, one profile", fakeapple.Individual, set(m{"iss": nil, "sub": "user"}), "GET /v1/profiles/1", "role"},
+		{"individual, what begins alike", fakeapple.Individual, set(m{"iss": nil, "sub": "user"}), "GET /v1/profilesOf", ""},
 		{"individual, sales", fakeapple.Individual, set(m{"iss": nil, "sub": "user"}), "GET /v1/salesReports", "role"},
 
 		{"20 minutes", fakeapple.Team, times(-30*time.Second, 1170*time.Second), "", ""},
@@ -105,6 +107,7 @@ func TestAppStoreConnectClaims(t *testing.T) {
 		{"notary's", fakeapple.Team, set(scope("/notary/v2")), "", "no entry"},
 		{"query", fakeapple.Team, set(scope("GET /v1/apps?filter[platform]=IOS")), "GET /v1/apps?filter[platform]=IOS", ""},
 		{"query, encoded", fakeapple.Team, set(scope("GET /v1/apps?filter[platform]=IOS")), "GET /v1/apps?filter%5Bplatform%5D=IOS", ""},
+		{"query, its value encoded", fakeapple.Team, set(scope("GET /v1/apps?filter[platform]=IOS,MAC_OS")), "GET /v1/apps?filter[platform]=IOS%2CMAC_OS", ""},
 		{"query in another order", fakeapple.Team, set(scope("GET /v1/apps?a=1&b=2")), "GET /v1/apps?b=2&a=1", ""},
 		{"query with what is ignored", fakeapple.Team, set(scope("GET /v1/apps?a=1&limit=5")), "GET /v1/apps?sort=-name&a=1&cursor=x&limit=2", ""},
 		{"query missing", fakeapple.Team, set(scope("GET /v1/apps?a=1")), "", "no entry"},
@@ -118,6 +121,10 @@ func TestAppStoreConnectClaims(t *testing.T) {
 		{"lasting, one entry is not on the list", fakeapple.Team, lasting(products, "GET /v1/apps"), "GET /v1/ciProducts", "an entry of its scope"},
 		{"lasting, artifacts", fakeapple.Team, lasting(products, "GET /v1/ciArtifacts/1"), "GET /v1/ciProducts", "an entry of its scope"},
 		{"lasting, not a read", fakeapple.Team, lasting(products, "POST /v1/ciBuildRuns/1"), "GET /v1/ciProducts", "an entry of its scope"},
+		{"lasting, without a method", fakeapple.Team, lasting(products, "/v1/ciProducts"), "GET /v1/ciProducts", "an entry of its scope"},
+		{"lasting, and old", fakeapple.Team, func(w *world) m {
+			return m{"iat": w.at(-100 * day), "exp": w.at(90 * day), "scope": []string{products}}
+		}, "GET /v1/ciProducts", "six months"},
 		{"lasting, of any id", fakeapple.Team, lasting(products, "GET /v1/ciBuildRuns/"), "GET /v1/ciProducts", "an entry of its scope"},
 		{"lasting, for notarization", fakeapple.Team, lasting(products, "/notary/v2"), "GET /v1/ciProducts", "an entry of its scope"},
 		{"lasting too long", fakeapple.Team, func(w *world) m { return m{"exp": w.at(183 * day), "scope": []string{products}} }, "GET /v1/ciProducts", "six months"},
@@ -193,6 +200,9 @@ func TestNotary(t *testing.T) {
 			resp := w.do(t, tt.method, notaryURL, "Bearer "+sign(t, w.key, jwtHeader, with(w.teamClaims(), tt.change)))
 			w.why(t, tt.why)
 			if tt.why == "" {
+				if resp.StatusCode != http.StatusOK {
+					t.Errorf("answered %d", resp.StatusCode)
+				}
 				return
 			}
 			if kind := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusUnauthorized || kind != "text/plain" {
@@ -262,13 +272,15 @@ func TestRolesAndRevocation(t *testing.T) {
 	check("GET", "/v1/apps", 401, "NOT_AUTHORIZED")
 	check("GET", "/v1/apps", 401, "NOT_AUTHORIZED")
 	check("GET", "/v1/apps", 200, "data")
+	w.Revoke("AAAAAAAAAA", 403)
+	check("GET", "/v1/apps", 200, "data")
 	w.Revoke(kid, 403)
 	check("GET", "/v1/apps", 403, "FORBIDDEN_ERROR")
 	w.Revoke(kid, 401)
 	check("GET", "/v1/apps", 401, "NOT_AUTHORIZED")
 	w.why(t, "revoked")
-	if w.Taken() != 2 {
-		t.Errorf("%d were taken, want 2", w.Taken())
+	if w.Taken() != 3 {
+		t.Errorf("%d were taken, want 3", w.Taken())
 	}
 }
 

@@ -230,6 +230,14 @@ func refusesMalformed(t *testing.T, w *world, header, claims m, take func(token 
 			w.why(t, tt.why)
 		})
 	}
+	if header["id"] == nil {
+		t.Run("an id", func(t *testing.T) {
+			if take(sign(t, w.key, with(header, m{"id": team + ".com.example.weather"}), claims)) {
+				t.Fatal("taken")
+			}
+			w.why(t, `the header has "id"`)
+		})
+	}
 	for name, kid := range map[string]any{"no kid": nil, "another kid": "AAAAAAAAAA", "a kid that is a number": 7} {
 		if header["kid"] == nil {
 			continue
@@ -257,6 +265,7 @@ func TestHosts(t *testing.T) {
 		"https://account.apple.com/auth/oauth2/v2/token":     404,
 		"https://appstoreconnect.apple.com/v1/apps":          404,
 		"https://api.appstoreconnect.apple.com.evil.example": 421,
+		"http://192.0.2.1/v1/apps":                           421,
 	} {
 		if got, _ := w.get(t, "GET", url, "x"); got != want {
 			t.Errorf("%s: %d, want %d", url, got, want)

@@ -26,9 +26,9 @@ type token struct {
 	signature      []byte
 }
 
-// parse takes a JWT in compact form apart. Its alg is ES256 and its header has nothing but what Apple lists anywhere; typ is
-// tolerated in every family, and id is WeatherKit's.
-func parse(compact string) (token, error) {
+// parse takes a JWT in compact form apart. Its alg is ES256 and its header has nothing but alg, kid and typ, which is tolerated in every
+// family, and what else is named.
+func parse(compact string, more ...string) (token, error) {
 	parts := strings.Split(compact, ".")
 	if len(parts) != 3 {
 		return token{}, errors.New("not three parts")
@@ -51,7 +51,7 @@ func parse(compact string) (token, error) {
 	if typ, err := t.header.text("typ"); t.header["typ"] != nil && (err != nil || typ != "JWT") {
 		return token{}, errors.New("the typ is not JWT")
 	}
-	return t, t.header.only("the header has", "alg", "kid", "typ", "id")
+	return t, t.header.only("the header has", append(more, "alg", "kid", "typ")...)
 }
 
 func parseObject(encoded string) (object, error) {
@@ -178,7 +178,11 @@ func verifyRaw(public *ecdsa.PublicKey, signed string, signature []byte) error {
 
 // portal checks a token of a portal key: signature, team, and that it has no claims but these beside iss and iat.
 func (a *Apple) portal(compact string, service Service, claims ...string) (token, *registered, error) {
-	t, err := parse(compact)
+	var header []string
+	if service == Weather {
+		header = []string{"id"}
+	}
+	t, err := parse(compact, header...)
 	if err != nil {
 		return token{}, nil, err
 	}
@@ -195,9 +199,6 @@ func (a *Apple) portal(compact string, service Service, claims ...string) (token
 	}
 	if err := t.claims.is("iss", k.Team); err != nil {
 		return token{}, nil, err
-	}
-	if t.header["id"] != nil && service != Weather {
-		return token{}, nil, errors.New("the header has an id, which is WeatherKit's")
 	}
 	return t, k, t.claims.only("the token has", append(claims, "iss", "iat")...)
 }

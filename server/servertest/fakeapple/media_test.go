@@ -65,6 +65,7 @@ func TestMaps(t *testing.T) {
 	for why, change := range map[string]m{
 		"scope is not a string": {"scope": []string{"server_api"}},
 		"does not list":         {"scope": "server_api everything"},
+		"origin is not a":       {"scope": "server_api mapkit_js"},
 		"no server_api":         {"scope": "mapkit_js", "origin": "example.com"},
 		"has an origin":         {"origin": "example.com"},
 		"scope is not a":        {"scope": nil},
@@ -126,6 +127,7 @@ func TestMapKit(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	w := newWorld(t, portalKey(fakeapple.Maps))
 	const path = "/api/v1/snapshot?center=37.33%2C-122.0&z=12&teamId=" + team + "&keyId=" + kid
+	const noCenter = "/api/v1/snapshot?z=12&teamId=" + team + "&keyId=" + kid
 	b64 := func(signature []byte) string { return base64.RawURLEncoding.EncodeToString(signature) }
 	sig := b64(raw(t, w.key, path))
 	for name, tt := range map[string]struct{ target, why string }{
@@ -136,6 +138,7 @@ func TestSnapshot(t *testing.T) {
 		"another key":       {path + "&signature=" + b64(raw(t, newKey(t), path)), "verify"},
 		"none":              {path, "missing"},
 		"another team":      {strings.Replace(path, team, "AAAAAAAAAA", 1) + "&signature=" + sig, "teamId"},
+		"no center":         {noCenter + "&signature=" + b64(raw(t, w.key, noCenter)), "center"},
 		"another path":      {"/api/v2/snapshot?x&signature=" + sig, "path"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -230,5 +233,13 @@ func TestTransfer(t *testing.T) {
 			t.Errorf("%s: taken", why)
 		}
 		w.why(t, why)
+	}
+	w.add(fakeapple.Key{Kind: fakeapple.Portal, App: "2"}, w.key)
+	if err := w.Transfer(sign(t, w.key, header, with(claims, m{"iss": "2"})), "dev-1"); err == nil {
+		t.Error("a key of another kind is taken for the marketplace's")
+	}
+	w.Revoke("", 401)
+	if err := w.Transfer(sign(t, w.key, header, claims), "dev-1"); err == nil {
+		t.Error("a revoked key's is taken")
 	}
 }

@@ -143,8 +143,6 @@ func (a *Apple) client(compact, clientID, audience string, kind Kind, claims ...
 		return token{}, nil, errors.New("client_id is not the key's")
 	case exp-iat >= halfYear:
 		return token{}, nil, errors.New("it lives 180 days or longer")
-	case t.header["id"] != nil:
-		return token{}, nil, errors.New("the header has an id, which is WeatherKit's")
 	}
 	return t, k, t.claims.only("the token has", append(claims, "iss", "sub", "aud", "iat", "exp")...)
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/p8signet/signet/server/servertest/fakeapple"
 )
 
-// post sends a form, and answers the status and the error; none for what was taken.
-func (w *world) post(t *testing.T, target, form string) (int, string) {
+// post sends a form, or the same with another Content-Type, and answers the status and the error; none for what was taken.
+func (w *world) post(t *testing.T, target, form string, kind ...string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Content-Type", append(kind, "application/x-www-form-urlencoded")[0])
 	resp, err := w.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +87,18 @@ func endpoints(t *testing.T, newWorld func() *world, target, field string, heade
 			if resp := w.do(t, method, target, ""); resp.StatusCode != http.StatusBadRequest {
 				t.Errorf("%s without a form is answered %d", method, resp.StatusCode)
 			}
+		}
+		good := func() string { return formed(fields, map[string]string{field: sign(t, w.key, header, claims)}) }
+		for name, form := range map[string]string{"a field twice": good() + "&more=1&more=1", "an empty field": good() + "&more="} {
+			if status, code := w.post(t, target, form); status != http.StatusBadRequest || code != "invalid_request" {
+				t.Errorf("%s: %d %s", name, status, code)
+			}
+		}
+		for _, kind := range []string{"", "application/json", "multipart/form-data; boundary=a"} {
+			if status, _ := w.post(t, target, good(), kind); status != http.StatusBadRequest {
+				t.Errorf("a form that says it is %q is answered %d", kind, status)
+			}
+			w.why(t, "not a form")
 		}
 		status, code := w.post(t, target, "client_id=%zz")
 		if status != http.StatusBadRequest || code != "invalid_client" {

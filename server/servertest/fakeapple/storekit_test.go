@@ -32,6 +32,7 @@ func TestStoreKit(t *testing.T) {
 		"introductory-offer-eligibility": {
 			"allowIntroductoryOffer": {"allowIntroductoryOffer": "true"},
 			"transactionId":          {"transactionId": nil},
+			"":                       {"allowIntroductoryOffer": false},
 		},
 		"advanced-commerce-api": {
 			"request is not standard base64": {"request": base64.RawURLEncoding.EncodeToString([]byte(`{"a":"bc"}`))},
