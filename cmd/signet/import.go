@@ -165,7 +165,7 @@ func importProblem(err error) error {
 	}
 	switch e.Reason() {
 	case "KEY_KNOWN":
-		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of it; a key that is here under another name is let in under a second one with --allow-duplicate"}
+		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of it; a key that is here under another name is let in under a second one with --allow-duplicate, unless it is revoked"}
 	case "NO_DUPLICATE":
 		return &cli.Failure{Err: err, Todo: "leave --allow-duplicate out to import it as a new key"}
 	case "SEAL_EXPIRED":
@@ -173,7 +173,7 @@ func importProblem(err error) error {
 	case "SEAL_OTHER_VAULT":
 		return &cli.Failure{Err: err, Todo: "import it into the vault that it was sealed to, or seal it again to this one: signet key recipient"}
 	case "SEAL_MISMATCH":
-		return &cli.Failure{Err: err, Todo: "leave the flag out to take what was sealed, or seal the file again with the right facts"}
+		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of the key; of a sealed file, leave the flag out to take what was sealed, or seal it again with the right facts"}
 	}
 	return err
 }

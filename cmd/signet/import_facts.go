@@ -21,7 +21,7 @@ type factFlags struct{ texts apple.FactTexts }
 // addIDs gives a command the flags of the IDs but for the issuer's, which is known when a key is imported, and stays.
 func (f *factFlags) addIDs(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.texts.KeyID, "key-id", "", "Apple's key ID; taken from what the file says, or from its name, AuthKey_<key ID>.p8, when left out")
+	flags.StringVar(&f.texts.KeyID, "key-id", "", "Apple's key ID; that of a file is taken from what it says, or from its name, AuthKey_<key ID>.p8, when left out")
 	flags.StringVar(&f.texts.Team, "team-id", "", "the team ID of a key of the developer portal, ten characters; of Apple Ads SEARCHADS.…")
 	flags.StringVar(&f.texts.Client, "client-id", "", "the client ID of a key of Apple Ads (SEARCHADS.…) or of School and Business (BUSINESSAPI.…, SCHOOLAPI.…)")
 	flags.StringVar(&f.texts.App, "app-id", "", "Apple's number of the marketplace app")

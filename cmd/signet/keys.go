@@ -244,7 +244,7 @@ func (a *app) printExposure(x *signetv1.Exposure) error {
 		case l.GetTokens() == 0:
 			cli.Printf(a.Stdout, "log %s: no token is alive\n", l.GetOrigin())
 		default:
-			cli.Printf(a.Stdout, "log %s: %s alive, the last until %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), until(l.GetLastExpireTime()))
+			cli.Printf(a.Stdout, "log %s: %s alive, the last expires: %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), until(l.GetLastExpireTime()))
 			rows := [][]string{{"HOLDER", "TOKENS", "LAST EXPIRES"}}
 			for _, h := range l.GetHolders() {
 				rows = append(rows, []string{h.GetId(), strconv.FormatInt(h.GetTokens(), 10), until(h.GetLastExpireTime())})
@@ -359,7 +359,7 @@ func number(n int32) string {
 // until is the end of a token's life as the tables print it.
 func until(t *timestamppb.Timestamp) string {
 	if t == nil {
-		return "it has no end"
+		return "never"
 	}
 	return clock(t)
 }

@@ -172,5 +172,5 @@ func (a *app) callOf(given []string, f *callFlags) (client.Call, error) {
 		}
 	}
 	return nil, cli.Malformedf("signet profile show has the very command line",
-		"%s: this is nothing that can be minted: %s", flagList(given, "and"), strings.Join(near, "; "))
+		"%s: nothing is minted with this alone: %s", flagList(given, "and"), strings.Join(near, "; "))
 }

@@ -114,7 +114,7 @@ func TestFactsValidate(t *testing.T) {
 		{"individual", individualFacts, ""},
 		{"enterprise", enterpriseFacts, ""},
 		{"empty", Facts{}, "unknown kind of key: it is one of app-store-connect, app-store-connect-individual, enterprise, in-app-purchase, developer-portal, apple-ads, school-business, marketplace"},
-		{"no key ID", Facts{Kind: KindEnterprise, Issuer: testIssuer}, "the key ID is missing: Apple shows it beside the key, and the file name carries it, AuthKey_<key ID>.p8"},
+		{"no key ID", Facts{Kind: KindEnterprise, Issuer: testIssuer}, "the key ID is missing: Apple shows it beside the key, and the name of a .p8 file carries it, AuthKey_<key ID>.p8"},
 		{"bad key ID", Facts{Kind: KindEnterprise, KeyID: "a b", Issuer: testIssuer}, "not a key ID: it is the (nearly always ten) letters and digits that Apple shows beside the key and that its file name carries, AuthKey_<key ID>.p8; for Apple Ads and for School and Business a UUID"},
 		{"team without issuer", Facts{Kind: KindAppStoreConnect, KeyID: "2X9R4HXF34"}, "the issuer ID is missing: it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none"},
 		{"enterprise without issuer", Facts{Kind: KindEnterprise, KeyID: "2X9R4HXF34"}, "the issuer ID is missing: it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none"},

@@ -32,7 +32,7 @@ type fact struct {
 }
 
 var (
-	factKeyID    = fact{"key_id", "key ID", "Apple shows it beside the key, and the file name carries it, AuthKey_<key ID>.p8", func(f Facts) string { return string(f.KeyID) }}
+	factKeyID    = fact{"key_id", "key ID", "Apple shows it beside the key, and the name of a .p8 file carries it, AuthKey_<key ID>.p8", func(f Facts) string { return string(f.KeyID) }}
 	factIssuer   = fact{"issuer_id", "issuer ID", "it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none", func(f Facts) string { return string(f.Issuer) }}
 	factTeam     = fact{"team_id", "team ID", "it is shown in the developer account under Membership details", func(f Facts) string { return string(f.Team) }}
 	factAdsTeam  = fact{"team_id", "team ID", "Apple Ads shows it under Account Settings, API, once it has the public key", func(f Facts) string { return string(f.Team) }}

@@ -119,7 +119,7 @@ func (t Terms) Spec(f Facts, ask Ask) (Spec, error) {
 		return Spec{}, err
 	}
 	if len(ask.Scope) > 0 && !r.scoped {
-		return Spec{}, fmt.Errorf("%w: %s has no scope", ErrUnfitAsk, r.family)
+		return Spec{}, fmt.Errorf("%w: %s has no scope to choose", ErrUnfitAsk, r.family)
 	}
 	s := Spec{rules: r, keyID: f.KeyID, ttl: ask.TTL}
 	var err error

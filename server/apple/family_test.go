@@ -128,7 +128,7 @@ func TestSpec(t *testing.T) {
 		{"wrong key", AppStoreConnect{}, enterpriseFacts, Ask{TTL: minute}, nil, needsASC},
 		{"wrong key, enterprise", Enterprise{}, individualFacts, Ask{TTL: minute}, nil, needsEnterprise},
 		{"no issuer", AppStoreConnect{}, Facts{Kind: KindAppStoreConnect, KeyID: "2X9R4HXF34"}, Ask{TTL: minute}, nil, noIssuer},
-		{"no key ID", Enterprise{}, Facts{Kind: KindEnterprise, Issuer: testIssuer}, Ask{TTL: minute}, nil, "the key ID is missing: Apple shows it beside the key, and the file name carries it, AuthKey_<key ID>.p8"},
+		{"no key ID", Enterprise{}, Facts{Kind: KindEnterprise, Issuer: testIssuer}, Ask{TTL: minute}, nil, "the key ID is missing: Apple shows it beside the key, and the name of a .p8 file carries it, AuthKey_<key ID>.p8"},
 		{"individual with issuer", AppStoreConnect{}, Facts{Kind: KindAppStoreConnectIndividual, KeyID: "2X9R4HXF34", Issuer: testIssuer}, Ask{TTL: minute}, nil, "an individual key has no issuer ID (Apple answers 401 to a token that names one): leave it out, or say that this is a team key, kind app-store-connect"},
 	}
 	for _, tt := range tests {

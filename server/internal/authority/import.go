@@ -194,7 +194,7 @@ func inherit(s *state, name policy.KeyName, facts apple.Facts) (apple.Facts, err
 	if differs != "" {
 		return apple.Facts{}, &Error{
 			Kind: ErrPrecondition, Reason: ReasonSealMismatch,
-			Public: "a version must have the facts of its key, which has another " + differs + ", or none; add this one under another name, or, when it is so at Apple, say so with signet key update first",
+			Public: "a version must have the facts of its key, and these differ: " + differs + "; add this one under another name, or, when it is so at Apple, say so with signet key update first",
 		}
 	}
 	return all, nil
