@@ -14,6 +14,7 @@ import (
 	"github.com/p8signet/signet/cmd/internal/cli"
 	"github.com/p8signet/signet/proto/auditlog"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/apple"
 )
 
 // maxTokenFile bounds what is read for a token; real ones have a few hundred bytes.
@@ -114,15 +115,10 @@ func traced(t *signetv1.TraceTokenResponse) error {
 }
 
 func (a *app) printTrace(name auditlog.Sum, t *signetv1.TraceTokenResponse) error {
-	token, now := t.GetToken(), t.GetNow().AsTime()
-	expires := token.GetExpireTime().AsTime()
-	alive := expires.After(now)
-	life := fmt.Sprintf("%s, dead for %s", clock(token.GetExpireTime()), now.Sub(expires).Round(time.Second))
-	if alive {
-		life = fmt.Sprintf("%s, ALIVE for another %s", clock(token.GetExpireTime()), expires.Sub(now).Round(time.Second))
-	}
+	token := t.GetToken()
+	life, alive := lifeOf(token, t.GetNow().AsTime())
 	scope := strings.Join(token.GetScope(), ", ")
-	if scope == "" {
+	if scope == "" && apple.Family(token.GetFamily()).Scoped() {
 		scope = "none: whatever the key's role allows"
 	}
 	facts := [][2]string{
@@ -146,6 +142,18 @@ func (a *app) printTrace(name auditlog.Sum, t *signetv1.TraceTokenResponse) erro
 	}
 	cli.Printf(a.Stdout, "\n")
 	return cli.Facts(a.Stdout, [2]string{"to do", advice(token, alive, len(t.GetHolders()) > 0)})
+}
+
+// lifeOf says until when Apple takes a token, and whether it does so now. What has no end is alive.
+func lifeOf(token *signetv1.TracedToken, now time.Time) (text string, alive bool) {
+	if token.GetExpireTime() == nil {
+		return "it has no end, and is ALIVE until its key is revoked at Apple", true
+	}
+	expires := token.GetExpireTime().AsTime()
+	if expires.After(now) {
+		return fmt.Sprintf("%s, ALIVE for another %s", clock(token.GetExpireTime()), expires.Sub(now).Round(time.Second)), true
+	}
+	return fmt.Sprintf("%s, dead for %s", clock(token.GetExpireTime()), now.Sub(expires).Round(time.Second)), false
 }
 
 func stateOf(token *signetv1.TracedToken) string {
