@@ -26,7 +26,8 @@ func (a *app) auditTrace() *cobra.Command {
 		Use:   "trace [TOKEN | SHA256]",
 		Short: "Say who was given a token",
 		Long: `Say who was given a token, when, and through which grant, who else holds it, and until when it lives. It is hashed here: the token
-itself is not sent, and neither is it in the log. A header line with the token in it will do, and so will the token's SHA-256.
+itself is not sent, and neither is it in the log. A header line with the token in it will do, and so will the token's SHA-256, or a URL
+that was signed.
 
 What stands on a command line can be read by others on the machine and is kept by shells: a token that is still alive is better
 given in a file, or on standard input with "-".
@@ -91,7 +92,7 @@ func (a *app) tokenNames(args []string, file string) ([]auditlog.Sum, error) {
 	}
 	names, err := client.TokenHashes(text)
 	if err != nil {
-		return nil, cli.Malformedf("a token has three parts with dots between them, its SHA-256 64 hexadecimal digits", "what was given is %w", err)
+		return nil, cli.Malformedf("a token has three parts with dots between them, a URL ends with its signature, and a SHA-256 has 64 hexadecimal digits", "what was given is %w", err)
 	}
 	return names, nil
 }
