@@ -53,6 +53,8 @@ gets a new version of it, which waits for signet key activate.`,
 			return cli.Malformedf("", "--kind is needed: it is one of %s", join(customerKinds()))
 		case !facts.Kind.Customer():
 			return cli.Malformedf("download it there, and signet key import", "a key of kind %s is made by Apple", facts.Kind)
+		case out != "" && *format != "pem":
+			return errOutJSON
 		}
 		if err := facts.ValidateKnown(); err != nil {
 			return cli.Malformedf("", "%w", err)
@@ -86,6 +88,9 @@ gets a new version of it, which waits for signet key activate.`,
 	return cmd
 }
 
+// errOutJSON is for who would find no file, or other than what was asked for in it.
+var errOutJSON = cli.Malformedf("leave one of the two out", "--out is for the public half as PEM, and -o json goes to standard output")
+
 // sayNext says what remains to be done before a key that was made here can mint.
 func (a *app) sayNext(k *signetv1.Key, v *signetv1.KeyVersion) {
 	switch apple.Kind(k.GetKind()) {
@@ -118,6 +123,9 @@ func (a *app) keyPublic() *cobra.Command {
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if c.Flags().Changed("version") && version < 1 {
 			return cli.Malformedf("", "--version is a number from 1")
+		}
+		if out != "" && *format != "pem" {
+			return errOutJSON
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			public, err := cl.GetPublicKey(ctx, &signetv1.GetPublicKeyRequest{Name: args[0], Version: version})

@@ -50,14 +50,13 @@ type draft interface {
 
 // times are those of one token.
 type times struct {
-	now      time.Time
 	iat, exp int64 // Unix seconds; exp 0 for a token that has none
 	shared   bool  // the signature must follow from key and text
 }
 
 // dates are the times of a token that is made now.
 func (s Spec) dates(now time.Time) times {
-	t := times{now: now, iat: now.Unix() - int64(BackDate/time.Second)}
+	t := times{iat: now.Unix() - int64(BackDate/time.Second)}
 	switch s.rules.timing {
 	case expiring:
 		t.exp = t.iat + int64(s.ttl/time.Second)
