@@ -248,7 +248,7 @@ func TestHosts(t *testing.T) {
 		{"https://api.appstoreconnect.apple.com/v1/apps", nil, true},
 		{"https://API.AppStoreConnect.apple.com:443/v1/apps", nil, true},
 		{"https://appstoreconnect.apple.com/notary/v2/submissions", nil, true},
-		{"https://api.enterprise.developer.apple.com/v1/users", nil, true},
+		{"https://api.enterprise.developer.apple.com/v1/users", nil, false},
 		{"http://api.appstoreconnect.apple.com/v1/apps", nil, false},
 		{"https://api.appstoreconnect.apple.com:8443/v1/apps", nil, false},
 		{"https://api.appstoreconnect.apple.com.evil.example/", nil, false},

@@ -284,7 +284,7 @@ func wireKey(key authority.Key) *signetv1.Key {
 }
 
 func wireExposure(e authority.Exposure) *signetv1.Exposure {
-	wire := &signetv1.Exposure{UpperBound: when(e.UpperBound), RemainingStep: e.RemainingStep}
+	wire := &signetv1.Exposure{UpperBound: when(e.UpperBound), Unending: e.UpperBound.IsZero(), RemainingStep: e.RemainingStep}
 	for _, l := range e.Logs {
 		known := &signetv1.LogExposure{Origin: l.Origin, Unreachable: l.Unreachable, Tokens: l.Tokens, LastExpireTime: when(l.LastExpires)}
 		for _, h := range l.Holders {

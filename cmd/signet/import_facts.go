@@ -204,6 +204,9 @@ func (s *source) checkFacts(facts apple.Facts, many bool) error {
 
 func (s *source) settleKind(facts *apple.Facts, flags apple.Facts, hint apple.Kind, hinted, many bool) error {
 	switch kind := s.kindOf(flags, hinted, many); {
+	case flags.Kind != "" && hint != "" && hint != flags.Kind && facts.Kind == "":
+		// A kind stays for good, and a key under the wrong one mints what Apple refuses.
+		return cli.Malformedf("leave --kind out to take it for that; if the name is wrong, rename the file", "%s: the file's name is that of an %s key, and --kind says another", s.label, hint)
 	case flags.Kind != "":
 		if facts.Kind != "" && facts.Kind != flags.Kind {
 			s.note("by what the file says it is an %s key, and --kind says %s, which counts", facts.Kind, flags.Kind)

@@ -90,7 +90,7 @@ func TestComplete(t *testing.T) {
 		{name: "a file of an individual's name", handed: team, file: "ApiKey_AAAAAAAAAA.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"individual key, and it is taken for"}},
 		{name: "an In-App Purchase key's name", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Issuer: issuer}), want: apple.Facts{Kind: apple.KindInAppPurchase, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"taken for an in-app-purchase key"}},
 		{name: "an individual's name", file: "ApiKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: apple.KindAppStoreConnectIndividual, KeyID: "BBBBBBBBBB"}, notes: []string{"taken for an app-store-connect-individual key"}},
-		{name: "an In-App Purchase key's name, as a team key", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"it is taken for an app-store-connect key"}},
+		{name: "an In-App Purchase key's name, as a team key", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), err: "--kind says another"},
 		{name: "an In-App Purchase key without its issuer", file: "SubscriptionKey_BBBBBBBBBB.p8", err: "a key of kind in-app-purchase needs --issuer-id"},
 		{name: "no kind", file: "AuthKey_BBBBBBBBBB.p8", err: "--kind is needed"},
 		{name: "an issuer makes it a team's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Issuer: issuer}), want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"by its issuer ID it is taken for a team key"}},

@@ -231,7 +231,7 @@ cannot be called back; revoking the key at Apple ends it sooner.`,
 
 func (a *app) printExposure(x *signetv1.Exposure) error {
 	ends := "never, unless the key is revoked at Apple"
-	if x.GetUpperBound() != nil {
+	if !x.GetUnending() {
 		ends = clock(x.GetUpperBound()) + " at the latest"
 	}
 	if err := cli.Facts(a.Stdout, [2]string{"exposure ends", ends}); err != nil {

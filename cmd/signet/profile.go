@@ -203,7 +203,13 @@ func sendIt(p *signetv1.Profile) string {
 		if use.Scheme != "" {
 			to = "Authorization: " + use.Scheme + " TOKEN"
 		}
-		if url := family.URL(); url != "" {
+		url := family.URL()
+		for _, f := range p.GetFixed() {
+			if family == apple.FamilyAPNs && f.GetName() == "environment" && len(f.GetValues()) == 1 {
+				url = "https://" + apple.APNs{Environment: apple.Environment(f.GetValues()[0])}.Hosts()[0]
+			}
+		}
+		if url != "" {
 			to += ", to " + url
 		}
 		return to

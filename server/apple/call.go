@@ -219,8 +219,11 @@ func NewSnapshotCall(query string) (SnapshotCall, error) {
 }
 
 func checkSnapshot(query string) error {
-	if len(query) > maxSnapshot {
+	switch {
+	case len(query) > maxSnapshot:
 		return fmt.Errorf("it is longer than %d bytes", maxSnapshot)
+	case query != "" && query[0] == '?':
+		return errors.New("it begins with the question mark that stands before a query: leave that out")
 	}
 	for i := range len(query) {
 		// A quote could stand there too, and browsers encode it, after which the signature is another text's.

@@ -130,6 +130,7 @@ func TestNewSnapshotCall(t *testing.T) {
 		{"no value", "center", "not name=value"},
 		{"no name", "=a&z=12", "not name=value"},
 		{"an empty pair", "center=a&", "not name=value"},
+		{"with its question mark", "?center=a", "leave that out"},
 		{"a broken escape", "cen%zzter=a", "not name=value"},
 		{"a broken escape in a value", "center=%zz", "not name=value"},
 		{"an escape that is cut short", "center=a%2", "not name=value"},

@@ -140,7 +140,15 @@ func (f Facts) checkChangeable() error {
 			return err
 		}
 	}
-	return cmp.Or(set("services", f.Services, ParseService), set("topics", f.Topics, ParseBundleID), set("roles", f.Roles, ParseRole))
+	return cmp.Or(set("services", f.Services, ParseService), set("topics", f.Topics, ParseBundleID), set("roles", f.Roles, ParseRole), f.checkEnterprise())
+}
+
+// checkEnterprise refuses a role that Apple's Enterprise Program does not have.
+func (f Facts) checkEnterprise() error {
+	if f.Kind == KindEnterprise && slices.ContainsFunc(f.Roles, func(r Role) bool { return r != RoleAdmin && r != RoleDeveloper }) {
+		return errors.New("roles: a key of the Enterprise Program is ADMIN or DEVELOPER, there is no other role")
+	}
+	return nil
 }
 
 // hasRoles says whether keys of the kind are given roles.

@@ -245,10 +245,25 @@ func (p APNs) served(f Facts) error {
 }
 
 func (p APNs) draft(f Facts, ask Ask) (draft, error) {
-	if err := p.served(f); err != nil { // the facts may have changed since the policy was applied
+	if err := cmp.Or(p.served(f), noCall(ask)); err != nil { // the facts may have changed since the policy was applied
 		return nil, err
 	}
-	return teamDraft(f, ask, "")
+	return webToken{kid: f.KeyID, claims: teamClaims{Iss: f.Team}, hosts: p.Hosts()}, nil
+}
+
+// Hosts are those of the family that the profile's tokens are for: the sandbox's, the others, or all.
+func (p APNs) Hosts() []string {
+	all := FamilyAPNs.Use().Hosts
+	if p.Environment != EnvironmentSandbox && p.Environment != EnvironmentProduction {
+		return all
+	}
+	var hosts []string
+	for _, h := range all {
+		if strings.Contains(h, ".sandbox.") == (p.Environment == EnvironmentSandbox) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
 }
 
 // Family returns FamilyDeviceCheck.

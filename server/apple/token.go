@@ -25,6 +25,7 @@ type Token struct {
 	// Expires is exp, whole seconds, UTC; of what has no exp, when Apple takes it no longer; zero where that is never.
 	Expires time.Time
 	Scope   []Scope     // sorted; nil: whatever the key's role allows
+	Hosts   []string    // who takes it, of a FormHeader; shared, not to be written to
 	Fields  []FormField // what is posted beside a FormSecret, in order
 	Offer   *Offer      // what is handed to the app beside a FormSignature
 	Nonce   string      // of what is used once; empty for the others
@@ -85,6 +86,9 @@ func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
 		return Token{}, fmt.Errorf("minting: %w", err)
 	}
 	token.Family = spec.rules.family
+	if token.Hosts == nil {
+		token.Hosts = spec.rules.use.Hosts
+	}
 	token.IssuedAt = time.Unix(at.iat, 0).UTC()
 	switch life := spec.rules.limits.Life; {
 	case at.exp != 0:
@@ -122,6 +126,7 @@ type webToken struct {
 	id     string
 	claims claims
 	fields []FormField // of a FormSecret; they follow from the claims
+	hosts  []string    // where the parameters leave out some of the family's; nil for all
 }
 
 // key is the claims': typ follows from the family and kid is the Spec's, both in the SpecKey, id and fields follow from the claims.
@@ -132,7 +137,7 @@ func (d webToken) sign(signer crypto.Signer, t times) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	token := Token{Text: string(text), Fields: d.fields}
+	token := Token{Text: string(text), Fields: d.fields, Hosts: d.hosts}
 	if c, ok := d.claims.(scopedClaims); ok {
 		token.Scope = slices.Clone(c.Scope)
 	}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,8 +82,8 @@ func TestMint(t *testing.T) {
 	scope := []Scope{"GET /v1/apps", "GET /v1/users"}
 	token := mustMint(t, AppStoreConnect{Scope: scope}, teamFacts, Ask{TTL: 5 * time.Minute})
 	want := Token{
-		Text:     token.Text,
-		Family:   FamilyAppStoreConnect,
+		Text:  token.Text,
+		Hosts: []string{"api.appstoreconnect.apple.com"}, Family: FamilyAppStoreConnect,
 		IssuedAt: testNow.Add(-30 * time.Second),
 		Expires:  testNow.Add(270 * time.Second),
 		Scope:    scope,
@@ -419,6 +420,34 @@ func BenchmarkParseKey(b *testing.B) {
 	for b.Loop() {
 		if _, err := ParseKey(data); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestHosts: a token goes where its family is taken, and one of APNs only to the environment that its profile names.
+func TestHosts(t *testing.T) {
+	facts := portalFacts(ServiceAPNs)
+	for environment, want := range map[Environment][]string{
+		"":                    FamilyAPNs.Use().Hosts,
+		EnvironmentBoth:       FamilyAPNs.Use().Hosts,
+		EnvironmentProduction: {"api.push.apple.com", "api-manage-broadcast.push.apple.com:2196"},
+		EnvironmentSandbox:    {"api.sandbox.push.apple.com", "api-manage-broadcast.sandbox.push.apple.com:2195"},
+	} {
+		if got := mustMint(t, APNs{Environment: environment}, facts, Ask{}).Hosts; !slices.Equal(got, want) {
+			t.Errorf("%q: hosts %v", environment, got)
+		}
+	}
+	if got := mustMint(t, DeviceCheck{}, portalFacts(ServiceDeviceCheck), Ask{}).Hosts; !slices.Equal(got, FamilyDeviceCheck.Use().Hosts) {
+		t.Errorf("hosts %v", got)
+	}
+}
+
+func TestEnterpriseRoles(t *testing.T) {
+	for role, fits := range map[Role]bool{RoleAdmin: true, RoleDeveloper: true, RoleFinance: false, RoleAppManager: false} {
+		f := enterpriseFacts
+		f.Roles = []Role{role}
+		if err := f.Validate(); (err == nil) != fits {
+			t.Errorf("%s: %v", role, err)
 		}
 	}
 }
