@@ -30,7 +30,7 @@ func (a *app) completion(root *cobra.Command) {
 	if err := root.MarkPersistentFlagFilename("config", "yaml", "yml"); err != nil {
 		panic(err) // the flag is there
 	}
-	for _, name := range []string{"show", "activate", "disable", "enable", "revoke"} {
+	for _, name := range []string{"show", "public", "update", "activate", "disable", "enable", "revoke"} {
 		command(root, "key", name).ValidArgsFunction = a.completeFirst(keyNames)
 	}
 	profiles := a.completeFirst(profileNames)

@@ -189,13 +189,17 @@ Nothing of this changes the key at Apple. A profile that the key cannot serve an
 				*list = nil
 			}
 		}
-		if _, err := f.facts(); err != nil {
+		facts, err := f.facts()
+		if err != nil {
 			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			k, err := cl.UpdateKey(ctx, &signetv1.UpdateKeyRequest{Name: args[0], Facts: f.wire(), UpdateMask: mask, Version: version, Reason: reason})
 			if err != nil {
 				return err
+			}
+			if odd := (apple.Facts{Kind: apple.Kind(k.GetKind()), KeyID: facts.KeyID}).Unusual(); odd != "" {
+				a.warn("%s; where it is wrong, make a new version, for an ID that is set stays", odd)
 			}
 			return a.printKey(k, *format)
 		})

@@ -102,6 +102,9 @@ var callShapes = []callShape{
 		return client.IntroductoryOffer{ProductID: f.product, TransactionID: f.transaction, Allow: f.allow}, nil
 	}},
 	{"a request of the Advanced Commerce API", []string{"request"}, nil, func(a *app, f *callFlags) (client.Call, error) {
+		if strings.HasPrefix(strings.TrimSpace(f.request), "{") {
+			return nil, cli.Malformedf("put it into a file, or on standard input with --request -", "--request is the name of a file, and this is a request itself")
+		}
 		text, err := a.readInput(f.request, apple.MaxCommerceRequest)
 		return client.AdvancedCommerce{Request: text}, err
 	}},

@@ -94,6 +94,8 @@ func TestMalformedParams(t *testing.T) {
 		{"domains: a path", domains("acme.example/maps"), []string{"origins, entry 1", "not a domain"}, "acme"},
 		{"domains: two in one", domains("acme.example,acme.test"), []string{"origins, entry 1", "several are a list"}, "acme"},
 		{"domains: a pattern within", domains("maps.*.acme"), []string{"origins, entry 1", "not a domain"}, "acme"},
+		{"domains: a port above all", domains("example.com:65536"), []string{"entry 1", "from 1 to 65535"}, "65536"},
+		{"domains: a port that begins with 0", domains("example.com:0443"), []string{"does not begin with 0"}, "0443"},
 		{"domains: too many", domains(make([]Domain, MaxOrigins+1)...), []string{"more than 64 origins"}, ""},
 
 		{"developers: an empty list", Marketplace{[]string{}}, []string{"list of developers is empty"}, ""},

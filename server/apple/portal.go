@@ -85,7 +85,7 @@ type MapScope string
 
 var (
 	originShape = regexp.MustCompile(`^(https?)://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::([0-9]{1,5}))?$`)
-	domainShape = regexp.MustCompile(`^(https?://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$`)
+	domainShape = regexp.MustCompile(`^(https?://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(?::([0-9]{1,5}))?$`)
 )
 
 // MaxOrigins is how many origins a profile can have.
@@ -118,8 +118,12 @@ func ParseOrigin(s string) (Origin, error) {
 
 // ParseDomain accepts a domain such as example.com or *.example.com.
 func ParseDomain(s string) (Domain, error) {
-	if len(s) > 255 || !domainShape.MatchString(s) {
+	m := domainShape.FindStringSubmatch(s)
+	if len(s) > 255 || m == nil {
 		return "", errors.New("not a domain of a page: it is written example.com or *.example.com, in lower case and without a path; several are a list")
+	}
+	if port := m[len(m)-1]; port != "" && !isPort(port) {
+		return "", errors.New("not a domain of a page: the port is a number from 1 to 65535 that does not begin with 0")
 	}
 	return Domain(s), nil
 }
