@@ -272,6 +272,8 @@ func lifeText(f apple.Family) string {
 		return "without end: nobody but Apple can end it, by revoking its key"
 	case f.Shared():
 		return apple.TTLText(life) + ", with a new one every half hour"
+	case f.Use().Form == apple.FormApp:
+		return "for one use, soon: Apple does not say for how long it takes it"
 	default:
 		return apple.TTLText(life) + ", for one use"
 	}
