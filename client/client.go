@@ -55,6 +55,7 @@ const serviceConfig = `{
    {"service": "signet.v1.KeyService", "method": "GetRecipient"},
    {"service": "signet.v1.KeyService", "method": "ListKeys"},
    {"service": "signet.v1.KeyService", "method": "GetKey"},
+   {"service": "signet.v1.KeyService", "method": "GetPublicKey"},
    {"service": "signet.v1.PolicyService", "method": "GetPolicy"},
    {"service": "signet.v1.PolicyService", "method": "ListRevisions"},
    {"service": "signet.v1.AuditService"},

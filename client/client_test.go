@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -322,7 +323,31 @@ func TestMintAsks(t *testing.T) {
 			Profile: "p", Ttl: durationpb.New(time.Minute), Receipt: true, Fresh: true,
 			Parameters: &signetv1.MintTokenRequest_Scope{Scope: &signetv1.ScopeParameters{Entries: scope}},
 		}},
+		{MintOptions{Call: PromotionalOffer{"product", "offer", "transaction", "account"}}, &signetv1.MintTokenRequest{
+			Profile: "p", Parameters: &signetv1.MintTokenRequest_PromotionalOffer{PromotionalOffer: &signetv1.PromotionalOfferParameters{
+				ProductId: "product", OfferId: "offer", TransactionId: "transaction", Account: "account",
+			}},
+		}},
+		{MintOptions{Call: IntroductoryOffer{"product", "transaction", false}}, &signetv1.MintTokenRequest{
+			Profile: "p", Parameters: &signetv1.MintTokenRequest_IntroductoryOffer{IntroductoryOffer: &signetv1.IntroductoryOfferParameters{
+				ProductId: "product", TransactionId: "transaction", AllowIntroductoryOffer: proto.Bool(false),
+			}},
+		}},
+		{MintOptions{Call: AdvancedCommerce{[]byte("{ }")}}, &signetv1.MintTokenRequest{
+			Profile: "p", Parameters: &signetv1.MintTokenRequest_AdvancedCommerce{AdvancedCommerce: &signetv1.AdvancedCommerceParameters{Request: []byte("{ }")}},
+		}},
+		{MintOptions{Call: MapsSnapshot{"z=1"}}, &signetv1.MintTokenRequest{
+			Profile: "p", Parameters: &signetv1.MintTokenRequest_MapsSnapshot{MapsSnapshot: &signetv1.MapsSnapshotParameters{Query: "z=1"}},
+		}},
+		{MintOptions{Call: IWorkExport{"a.pdf"}}, &signetv1.MintTokenRequest{
+			Profile: "p", Parameters: &signetv1.MintTokenRequest_IworkExport{IworkExport: &signetv1.IworkExportParameters{FileName: "a.pdf"}},
+		}},
+		{MintOptions{Call: Marketplace{"dev"}}, &signetv1.MintTokenRequest{
+			Profile: "p", Parameters: &signetv1.MintTokenRequest_Marketplace{Marketplace: &signetv1.MarketplaceParameters{DeveloperId: "dev"}},
+		}},
+		{MintOptions{Call: Marketplace{"dev"}, Scope: scope}, nil},
 	} {
+		a.request = (*signetv1.MintTokenRequest)(nil)
 		_, _ = c.Mint(t.Context(), "p", tt.o)
 		if diff := cmp.Diff(tt.want, a.request, protocmp.Transform()); diff != "" {
 			t.Error(diff)
@@ -349,13 +374,27 @@ func TestMintAsks(t *testing.T) {
 func TestTokenHidesItself(t *testing.T) {
 	const text = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJjYW5hcnkifQ.c2lnbmF0dXJl"
 	c := &Client{}
-	tok, err := c.token(&signetv1.MintTokenResponse{Credential: &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: text}}}, false)
-	if err != nil {
-		t.Fatal(err)
+	for _, resp := range []*signetv1.MintTokenResponse{
+		{Credential: &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: text}}},
+		{Credential: &signetv1.MintTokenResponse_ClientSecret{ClientSecret: &signetv1.ClientSecret{Token: text, Field: "client_secret"}}},
+		{Credential: &signetv1.MintTokenResponse_HandedToken{HandedToken: &signetv1.HandedToken{Token: text}}},
+		{Credential: &signetv1.MintTokenResponse_OfferSignature{OfferSignature: &signetv1.OfferSignature{Signature: text}}},
+		{Credential: &signetv1.MintTokenResponse_SignedUrl{SignedUrl: &signetv1.SignedUrl{Url: text}}},
+	} {
+		tok, err := c.token(resp, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := tok.Header() + tok.PostForm().Encode() + string(tok.AppJSON()); tok.Text() != text || tok.Form != FormURL && !strings.Contains(all, text) {
+			t.Errorf("%s: the token does not give its text", tok.Form)
+		}
+		hides(t, tok)
 	}
-	if tok.Text() != text || tok.Header() != "Authorization: Bearer "+text {
-		t.Error("the token does not give its text")
-	}
+}
+
+// hides looks for a token's text in everything that prints it.
+func hides(t *testing.T, tok *Token) {
+	t.Helper()
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("minted", slog.Any("token", tok))
 	inJSON, err := json.Marshal(struct{ T *Token }{tok})

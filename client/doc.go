@@ -7,7 +7,8 @@
 //
 // Who only wants to call Apple makes a TokenSource and puts it under an http.Client with a Transport: both take care of refreshing, of a
 // server that is away, and of Apple's refusing a good token now and then. Libraries that want an oauth2.TokenSource get one from
-// oauth2source. Tests run the real server with server/servertest.
+// oauth2source. What goes into a form comes from the token's PostForm; what Apple takes once, such as the signature of an offer, comes from
+// Mint with a Call, each time anew. Tests run the real server with server/servertest.
 //
 // Concurrency: everything but Close may be called from many goroutines at once. Calls that only read are retried by themselves when
 // the server is briefly unavailable; calls that change something, minting included, are sent again only where no server saw them. A

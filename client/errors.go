@@ -14,7 +14,8 @@ import (
 
 // What a call can fail with. Compare with errors.Is; errors.As with *Error gives the server's reason and words.
 var (
-	// ErrDenied: the policy does not allow it, or there is no such profile; the two are not told apart.
+	// ErrDenied: the policy does not allow it, or there is no such profile; the two are not told apart. The reasons VALUE_NOT_GRANTED,
+	// SCOPE_NOT_GRANTED and TTL_TOO_LONG say to who may mint the profile that they asked for more than it grants.
 	ErrDenied = errors.New("denied")
 	// ErrUnauthenticated: the server does not know this caller's certificate, or no longer.
 	ErrUnauthenticated = errors.New("unauthenticated")
@@ -24,7 +25,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: somebody changed it in between; read again and decide again.
 	ErrConflict = errors.New("conflict")
-	// ErrMalformed: the request cannot be right, whoever sends it.
+	// ErrMalformed: the request cannot be right, whoever sends it. The reason UNFIT_REQUEST says that it does not fit the profile's
+	// family of tokens: it lacks what the family needs, or has what that does not know.
 	ErrMalformed = errors.New("malformed")
 	// ErrUnavailable: not now; nothing was released. A change may have happened when the reason is OUTCOME_UNKNOWN.
 	ErrUnavailable = errors.New("unavailable")
@@ -64,8 +66,10 @@ const errorDomain = "signet"
 // byReason maps the server's stable reasons to sentinels; what is not in it goes by its code.
 var byReason = map[string]error{
 	"DENIED":             ErrDenied,
+	"VALUE_NOT_GRANTED":  ErrDenied,
 	"UNAUTHENTICATED":    ErrUnauthenticated,
 	"MALFORMED":          ErrMalformed,
+	"UNFIT_REQUEST":      ErrMalformed,
 	"POLICY_INVALID":     ErrMalformed,
 	"SEAL_EXPIRED":       ErrMalformed,
 	"SEAL_OTHER_VAULT":   ErrMalformed,

@@ -67,6 +67,41 @@ func ExampleClient_Mint() {
 	}
 }
 
+// The signature of an offer, as an app's server hands it to the app. Each is for one purchase.
+func ExampleClient_Mint_offer() {
+	var c *client.Client // from Dial
+	signed, err := c.Mint(context.Background(), "offers", client.MintOptions{
+		Call: client.PromotionalOffer{ProductID: "com.example.pro", OfferID: "winback1", TransactionID: "1000011859217"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var w http.ResponseWriter // to the app
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(signed.AppJSON()) // {"compactJWS": …, "nonce": …}
+}
+
+// Sign in with Apple: a code of an authorization becomes tokens of the user's.
+func ExampleToken_PostForm() {
+	var c *client.Client // from Dial
+	secret, err := c.Mint(context.Background(), "sign-in", client.MintOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	form := secret.PostForm() // client_id and client_secret
+	form.Set("grant_type", "authorization_code")
+	form.Set("code", "c1234")
+	resp, err := http.PostForm(secret.PostURL, form)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+}
+
 // A file that always holds a good token.
 func ExampleTokenSource_Next() {
 	var c *client.Client // from Dial

@@ -48,7 +48,7 @@ func (f *failure) add(err error, now time.Time) {
 
 // refuses says whether an error is the server's word that this caller gets no such token now, and not that it cannot tell.
 func refuses(err error) bool {
-	if errors.Is(err, ErrWithheld) {
+	if errors.Is(err, ErrWithheld) || errors.Is(err, ErrSingleUse) {
 		return true
 	}
 	e, ok := errors.AsType[*Error](err)

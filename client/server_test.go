@@ -310,6 +310,57 @@ func TestServerClockOff(t *testing.T) {
 	}
 }
 
+// TestServerShared: programs of several callers have one token, and change it in the same minute, whatever their clocks show.
+func TestServerShared(t *testing.T) {
+	s := servertest.New(t, servertest.Options{Keys: map[string]string{"push": "developer-portal"}, Policy: `version: 1
+profiles:
+  push: {key: push, apns: {}}
+grants:
+  - {id: ci, to: [{mtls: spiffe://signet.test/ci/*}], mint: [push], rate: none}
+`})
+	var sources []*client.TokenSource
+	for id, off := range map[string]time.Duration{"spiffe://signet.test/ci/1": 0, "spiffe://signet.test/ci/2": 40 * time.Minute, "spiffe://signet.test/ci/3": -40 * time.Minute} {
+		source := s.DialClient(id).TokenSource("push", client.TokenSourceOptions{Now: func() time.Time { return s.Clock.Now().Add(off) }})
+		defer source.Close()
+		sources = append(sources, source)
+	}
+	changes := 0
+	var last *client.Token
+	for range 120 { // two hours
+		var first *client.Token
+		for _, source := range sources {
+			tok, err := source.Token(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == nil {
+				first = tok
+			}
+			if age := s.Clock.Now().Sub(tok.Issued); tok.SHA256 != first.SHA256 || age > 31*time.Minute {
+				t.Fatalf("at %s one has %v, at the age of %s, and another %v", s.Clock.Now(), tok, age, first)
+			}
+		}
+		if last != nil && last.SHA256 != first.SHA256 {
+			changes++
+		}
+		last = first
+		s.Clock.Advance(time.Minute)
+	}
+	if changes < 3 || changes > 4 {
+		t.Errorf("%d changes in two hours", changes)
+	}
+	mints := 0
+	for _, err := range s.Client(servertest.OperatorID).Entries(t.Context(), &signetv1.EntryFilter{Action: "token.mint"}, signetv1.EntryOrder_ENTRY_ORDER_OLDEST_FIRST, 1000) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		mints++
+	}
+	if most := len(sources) * 5; mints > most { // a clock that is off makes nobody ask more
+		t.Errorf("%d mints, want at most %d", mints, most)
+	}
+}
+
 // TestServerNames: each address is verified by its own host.
 func TestServerNames(t *testing.T) {
 	s := servertest.New(t)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -10,9 +11,11 @@ import (
 var (
 	// ErrClosed: the TokenSource was closed.
 	ErrClosed = errors.New("closed")
-	// ErrNoNewer: no token other than the given one is to be had now: the server gave the same one again, or a fresh one was asked
-	// for a moment ago.
+	// ErrNoNewer: no token other than the given one is to be had now: the server gave the same one again, as it does with those that are
+	// shared, or a fresh one was asked for a moment ago.
 	ErrNoNewer = errors.New("no newer token")
+
+	errOlder = fmt.Errorf("%w: the server answered with an older token than the last one, and Apple minds clients that go back; its clock may be behind", ErrUnavailable)
 )
 
 const (
@@ -20,6 +23,11 @@ const (
 	freshEvery = 30 * time.Second // fresh tokens are asked for at most this often
 	againAfter = 10 * time.Second // when the server gave the old token again
 	lookEvery  = 15 * time.Second // Next looks at the clock: timers stand still while a machine sleeps, and tokens do not
+
+	// Of shared tokens. Apple takes another one of the same caller at most once in 20 minutes.
+	sharedStays = 20 * time.Minute
+	sharedAgain = time.Second / 10 // when the server gave the old token again: its time has come, all but
+	sharedWait  = 2 * time.Second  // how long the old token is not given out when the time of the next one has come
 )
 
 // TokenSourceOptions say what a TokenSource asks for. The zero value asks for all that the profile grants.
@@ -42,9 +50,14 @@ type TokenSourceOptions struct {
 // the key is off, the caller's certificate is not good any more) it is given out no longer, and the refusal is what callers get. They
 // get every failure without a call for a while, which doubles from half a second to fifteen; the server may ask for more.
 //
+// A token that is shared, as those of APNs are, is changed for the next one when its Refresh is there by the server's clock, and not a
+// moment later by chance: who wants a token then waits for the next one, or two seconds. As long as one can be used no older one is
+// given out, and it stays for 20 minutes, however late it came, unless Fresh finds that there is another.
+//
+// What Apple takes once, such as the signature of an offer, is not to be had here: ErrSingleUse.
+//
 // Lifetimes do not depend on what this machine's clock shows: a token lives here for as long as it had left, by the server's clock, when
-// it was asked for. Only where the very first token is one that was given before, and this clock is off by less than half a life, may
-// one be used beyond its end by as much as the clock is behind.
+// it was asked for.
 //
 // All methods may be called from many goroutines at once. A source keeps nothing on disk.
 type TokenSource struct {
@@ -58,21 +71,24 @@ type TokenSource struct {
 	mu       sync.Mutex // guards what follows
 	closed   bool
 	token    *Token        // the newest one; nil when there is none or it was refused
+	last     *Token        // the one that was given out last, whatever became of it; nil before the first
+	changed  time.Time     // when it was first given out in place of another one; zero before that
 	due      time.Time     // when the next one is asked for
 	flight   *flight       // the attempt under way; nil when there is none
 	landings int           // how many attempts have ended
 	landed   chan struct{} // closed, and replaced, when one ends
 	failure  failure       // since the last success
 	fresh    time.Time     // before this no fresh one is asked for
-	off      time.Duration // how far this clock lies behind the server's, as far as is known
 }
 
 // flight is one attempt, for all who wait. token and err are set before done is closed.
 type flight struct {
-	fresh bool
-	done  chan struct{}
-	token *Token
-	err   error
+	fresh  bool
+	began  time.Time
+	waited bool // somebody waits for it, or did; guarded by the source's mu
+	done   chan struct{}
+	token  *Token
+	err    error
 }
 
 func (f *flight) wait(ctx context.Context) (*Token, error) {
@@ -90,6 +106,9 @@ func (c *Client) TokenSource(profile string, o TokenSourceOptions) *TokenSource 
 		o.Mint.Receipt = true
 	}
 	return newTokenSource(o, func(ctx context.Context, fresh bool) (*Token, error) {
+		if o.Mint.Call != nil && o.Mint.Call.once() {
+			return nil, ErrSingleUse
+		}
 		want := o.Mint
 		want.Fresh = want.Fresh || fresh
 		return c.Mint(ctx, profile, want)
@@ -110,23 +129,36 @@ func (s *TokenSource) Token(ctx context.Context) (*Token, error) {
 	s.mu.Lock()
 	t, f, err := s.current()
 	s.mu.Unlock()
-	if f == nil {
+	switch {
+	case f == nil:
 		return t, err
+	case t == nil:
+		return f.wait(ctx)
 	}
-	return f.wait(ctx)
+	soon, cancel := context.WithTimeout(ctx, sharedWait)
+	defer cancel()
+	if next, err := f.wait(soon); err == nil || refuses(err) || errors.Is(err, ErrClosed) {
+		return next, err
+	}
+	return t, nil
 }
 
-// current is the token that lives, or the attempt to wait for, or why there is neither.
+// current is the token that lives, or the attempt to wait for, or why there is neither. Both is a token that is shared and whose time
+// has come: it is given out still when the next one is not there soon.
 func (s *TokenSource) current() (*Token, *flight, error) {
 	if s.closed {
 		return nil, nil, ErrClosed
 	}
 	now := s.options.Now()
 	if t := s.live(now); t != nil {
-		if !before(now, s.due) && s.flight == nil && s.failure.standing(now) == nil {
+		due := !before(now, s.due)
+		if due && s.flight == nil && s.failure.standing(now) == nil {
 			s.launch(false)
 		}
-		return t, nil, nil
+		if due && t.Shared && s.flight != nil && s.failure.err == nil && before(now, s.flight.began.Add(sharedWait)) {
+			return t, s.awaited(), nil
+		}
+		return s.give(t, now), nil, nil
 	}
 	if s.flight == nil {
 		if err := s.failure.standing(now); err != nil {
@@ -134,7 +166,31 @@ func (s *TokenSource) current() (*Token, *flight, error) {
 		}
 		s.launch(false)
 	}
-	return nil, s.flight, nil
+	return nil, s.awaited(), nil
+}
+
+// awaited is the attempt under way, for who waits for it.
+func (s *TokenSource) awaited() *flight {
+	s.flight.waited = true
+	return s.flight
+}
+
+// give is a token for a caller. Where it is a shared one in place of another, the next one is put off when it would come too soon.
+func (s *TokenSource) give(t *Token, now time.Time) *Token {
+	if s.last != nil && s.last.SHA256 != t.SHA256 {
+		s.changed = now
+	}
+	s.last = t
+	if t.Shared && !s.changed.IsZero() {
+		stays := s.changed.Add(sharedStays)
+		if t.use.until.Before(stays) {
+			stays = t.use.until
+		}
+		if s.due.Before(stays) {
+			s.due = stays
+		}
+	}
+	return t
 }
 
 // Fresh is a token other than not, for one that was refused where it was used: one that the source has got meanwhile, or one that is
@@ -167,18 +223,19 @@ func (s *TokenSource) other(than func(*Token) bool) (*Token, *flight, error) {
 	}
 	now := s.options.Now()
 	if t := s.live(now); than(t) {
-		return t, nil, nil
+		return s.give(t, now), nil, nil
 	}
 	if s.flight == nil {
 		if err := s.failure.standing(now); err != nil {
 			return nil, nil, err
 		}
-		if before(now, s.fresh) {
+		soon := before(now, s.fresh)
+		if soon && before(now, s.due) {
 			return nil, nil, ErrNoNewer
 		}
-		s.launch(true)
+		s.launch(!soon)
 	}
-	return nil, s.flight, nil
+	return nil, s.awaited(), nil
 }
 
 // Next is for who hands tokens on, to a file, say: it waits until there is another one than after, and gets it early enough. With nil
@@ -222,7 +279,7 @@ func (s *TokenSource) next(after *Token, tried bool) (*Token, time.Duration, err
 	t, err := s.live(now), s.failure.standing(now)
 	switch {
 	case t != nil && (after == nil || t.SHA256 != after.SHA256):
-		return t, 0, nil
+		return s.give(t, now), 0, nil
 	case t == nil && err != nil && tried:
 		return nil, 0, err
 	case s.flight == nil && err == nil && (t == nil || !before(now, s.due)):
@@ -260,7 +317,7 @@ func (s *TokenSource) live(now time.Time) *Token {
 
 // launch begins an attempt. There is none under way.
 func (s *TokenSource) launch(fresh bool) {
-	f := &flight{fresh: fresh, done: make(chan struct{})}
+	f := &flight{fresh: fresh, began: s.options.Now(), done: make(chan struct{})}
 	s.flight = f
 	s.flights.Go(func() { s.fly(f) })
 }
@@ -289,9 +346,14 @@ func (s *TokenSource) land(f *flight, t *Token, err error, asked time.Time) erro
 	s.landed = make(chan struct{})
 	now := s.options.Now()
 	if err == nil {
-		t.use = validityOf(t, asked, s.off)
-		if !before(now, t.use.until) {
+		t.use = validityOf(t, asked, now)
+		switch was := s.live(now); {
+		case t.once():
+			err = ErrSingleUse
+		case !before(now, t.use.until):
 			err = errDead
+		case t.Shared && was == nil && s.last != nil && before(now, s.last.use.until) && t.Issued.Before(s.last.Issued):
+			err = errOlder
 		}
 	}
 	switch {
@@ -307,26 +369,31 @@ func (s *TokenSource) land(f *flight, t *Token, err error, asked time.Time) erro
 		if f.fresh {
 			s.fresh = now.Add(freshEvery)
 		}
-		f.token = s.take(t, asked, now)
+		f.token = s.take(t, now)
+		if f.waited {
+			s.give(f.token, now)
+		}
 	}
 	return f.err
 }
 
 // take makes t the current token and plans the next one. Of two it keeps the one that was issued last: servers that give tokens to
 // many at once do not all begin with the new one at the same moment, and Apple minds clients that go back.
-func (s *TokenSource) take(t *Token, asked, now time.Time) *Token {
+func (s *TokenSource) take(t *Token, now time.Time) *Token {
 	s.failure = failure{}
-	if !t.Reused {
-		s.off = t.Issued.Add(backDate).Sub(asked.Round(0))
-	}
 	was := s.live(now)
 	if was != nil && t.Issued.Before(was.Issued) {
 		t = was
 	}
-	s.due = t.use.refresh.Add(share(t.use.until.Sub(t.use.refresh) / 4))
-	if again := now.Add(againAfter); was != nil && was.SHA256 == t.SHA256 && s.due.Before(again) {
+	s.token = t
+	again := againAfter
+	if s.due = t.use.refresh; t.Shared {
+		again = sharedAgain
+	} else {
+		s.due = s.due.Add(share(t.use.until.Sub(t.use.refresh) / 4))
+	}
+	if again := now.Add(again); was != nil && was.SHA256 == t.SHA256 && s.due.Before(again) {
 		s.due = again
 	}
-	s.token = t
 	return t
 }

@@ -22,6 +22,7 @@ func TestSameAgain(t *testing.T) {
 		s.mint = func(context.Context, bool) (*Token, error) {
 			v.calls = append(v.calls, false)
 			again := given
+			again.server = time.Now()
 			return &again, nil
 		}
 		for time.Now().Before(first.UseUntil.Add(-time.Second)) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 )
@@ -19,41 +20,64 @@ type MintOptions struct {
 	TTL time.Duration
 	// Scope limits the token to some of the requests that the profile grants, each "GET /v1/path?query".
 	Scope []string
+	// Call is what the profile's family lets a caller fill in for one token; nil for a family that has nothing of the kind. A family that
+	// has a Scope has no Call.
+	Call Call
 	// Receipt asks for proof that the token's audit entry is in the log. Mint verifies it with the pinned log key.
 	Receipt bool
 	// Fresh asks for a token that is signed anew, where the server would give again one that this caller was given before.
 	Fresh bool
 }
 
-// Token is a minted token. It prints itself without its text, in every format; Text and Header give the text. Its times are the
-// server's; Deadline is this machine's. It never changes, so that it may be shared.
+// Token is a minted token, or another thing that was signed for Apple. It prints itself without its text, in every format; Text,
+// Header, Authorization, PostForm and AppJSON give the text. Its times are the server's; Deadline is this machine's. It never changes,
+// so that it may be shared.
 type Token struct {
 	text *string // a pointer, for fmt follows none that lies in a field: it calls no method of what somebody's unexported field holds
+	// Form is how Apple takes it.
+	Form Form
 	// SHA256 of the text in lower-case hex: the token's name in the audit log.
 	SHA256 string
 	// KeyID is Apple's id of the key that signed it.
 	KeyID string
-	// Issued and Expires are its iat and exp; iat lies a little before the time of minting.
-	Issued, Expires time.Time
-	// UseUntil is when to stop using it.
+	// Issued is its iat, a little before the time of minting.
+	Issued time.Time
+	// Expires is its exp, or, of what has none, when Apple takes it no longer; zero where that is never.
+	Expires time.Time
+	// UseUntil is when to stop using it; zero where it has no end.
 	UseUntil time.Time
 	// Refresh is from when on asking again gives a newer token; zero when the server does not say.
 	Refresh time.Time
-	// Reused says that this caller was given the same token before.
+	// Reused says that this caller, or of a Shared token any caller, was given the same token before.
 	Reused bool
+	// Shared says that all callers have this very token, and change to the next one at Refresh, all at once.
+	Shared bool
 	// Scope are the requests that it is limited to; empty means whatever the key's role allows.
 	Scope []string
 	// Receipt is the verified receipt; nil unless asked for.
 	Receipt *signetv1.Receipt
 
-	use validity
+	// Scheme is what stands before it in the Authorization header, spelled as Apple does; empty where it stands alone. Only of FormHeader.
+	Scheme string
+	// Hosts are who takes it, some with their port; empty where that is not always the same. Only of FormHeader.
+	Hosts []string
+	// SecretField is the name of the form's field that holds it, PostURL where the form is posted. Only of FormSecret.
+	SecretField, PostURL string
+	// Nonce is the one in it, by which Apple takes it once; empty where there is none.
+	Nonce string
+	// Timestamp is the time that was signed, in Unix milliseconds. Only of FormSignature.
+	Timestamp int64
+
+	fields []*signetv1.FormField // of FormSecret, beside SecretField
+	server time.Time             // the server's time when it was asked for it; zero when it does not say
+	use    validity
 }
 
 // Deadline is UseUntil by the clock of this machine, whatever that shows: the time at which the token was asked for, and what was left
-// of its life then. It is zero for a token that did not come from a server.
+// of its life then. It is zero for a token that did not come from a server, and for one that has no end.
 func (t Token) Deadline() time.Time { return t.use.until }
 
-// Text is the token itself.
+// Text is the token itself: the JSON Web Token, the signature in standard base64, or the URL.
 func (t Token) Text() string {
 	if t.text == nil {
 		return ""
@@ -61,11 +85,11 @@ func (t Token) Text() string {
 	return *t.text
 }
 
-// Header is the HTTP header line in which Apple takes the token.
-func (t Token) Header() string { return "Authorization: Bearer " + t.Text() }
-
 // String names the token without showing it.
 func (t Token) String() string {
+	if t.Expires.IsZero() {
+		return fmt.Sprintf("token sha256:%s, without end", t.SHA256)
+	}
 	return fmt.Sprintf("token sha256:%s, expires %s", t.SHA256, t.Expires.UTC().Format(time.RFC3339))
 }
 
@@ -92,8 +116,8 @@ func (c *Client) Mint(ctx context.Context, profile string, o MintOptions) (*Toke
 	if o.TTL != 0 {
 		req.Ttl = durationpb.New(o.TTL)
 	}
-	if len(o.Scope) > 0 {
-		req.Parameters = &signetv1.MintTokenRequest_Scope{Scope: &signetv1.ScopeParameters{Entries: o.Scope}}
+	if err := o.parameters(req); err != nil {
+		return nil, err
 	}
 	asked := time.Now()
 	resp, err := c.MintToken(ctx, req)
@@ -102,30 +126,22 @@ func (c *Client) Mint(ctx context.Context, profile string, o MintOptions) (*Toke
 	}
 	t, err := c.token(resp, o.Receipt)
 	if t != nil {
-		t.use = validityOf(t, asked, 0)
+		t.use = validityOf(t, asked, time.Now())
 	}
 	return t, err
 }
 
 func (c *Client) token(resp *signetv1.MintTokenResponse, receipt bool) (*Token, error) {
-	text := resp.GetBearerToken().GetToken()
-	if text == "" {
-		return nil, fmt.Errorf("%w: the server answered with no token that this client knows", ErrUnverified)
+	t, err := credential(resp)
+	if err != nil {
+		return nil, err
 	}
-	sum := sha256.Sum256([]byte(text))
-	t := &Token{
-		text:     &text,
-		SHA256:   hex.EncodeToString(sum[:]),
-		KeyID:    resp.GetKeyId(),
-		Issued:   resp.GetIssueTime().AsTime(),
-		Expires:  resp.GetExpireTime().AsTime(),
-		UseUntil: resp.GetUseUntil().AsTime(),
-		Reused:   resp.GetReused(),
-		Scope:    resp.GetScope(),
-	}
-	if refresh := resp.GetRefreshTime(); refresh != nil {
-		t.Refresh = refresh.AsTime()
-	}
+	sum := sha256.Sum256([]byte(t.Text()))
+	t.SHA256 = hex.EncodeToString(sum[:])
+	t.KeyID, t.Scope = resp.GetKeyId(), resp.GetScope()
+	t.Issued, t.Expires, t.UseUntil = when(resp.GetIssueTime()), when(resp.GetExpireTime()), when(resp.GetUseUntil())
+	t.Refresh, t.server = when(resp.GetRefreshTime()), when(resp.GetServerTime())
+	t.Reused, t.Shared = resp.GetReused(), resp.GetShared()
 	if !receipt {
 		return t, nil
 	}
@@ -134,4 +150,12 @@ func (c *Client) token(resp *signetv1.MintTokenResponse, receipt bool) (*Token, 
 	}
 	t.Receipt = resp.GetReceipt()
 	return t, nil
+}
+
+// when is a time of the wire; zero when it is absent.
+func when(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
 }

@@ -19,7 +19,7 @@ import (
 var ErrNoToken = errors.New("neither a token nor the SHA-256 of one")
 
 // TokenHashes are the names that a token can have in the audit log; nobody is asked for them. text is the token, alone or in the
-// header line in which Apple takes it, or its SHA-256 in hexadecimal, with sha256: before it or not.
+// header line in which Apple takes it, a signed URL, or the SHA-256 of either in hexadecimal, with sha256: before it or not.
 //
 // The first is the hash of the text. The others are of what it may have been before somebody changed it who wants not to be found: of
 // a token one can make another that is as good without a key, for with an ECDSA signature (r, s) goes a second one, (r, n−s), and the
@@ -31,31 +31,45 @@ func TokenHashes(text string) ([]auditlog.Sum, error) {
 		return []auditlog.Sum{sum}, nil
 	}
 	if fields := strings.Fields(text); len(fields) > 1 {
-		if scheme := fields[len(fields)-2]; !strings.EqualFold(scheme, "Bearer") || len(fields) > 3 {
+		// Two families stand in their header without a scheme.
+		if before := fields[len(fields)-2]; len(fields) > 3 || !strings.EqualFold(before, "Bearer") && !strings.EqualFold(before, "Authorization:") {
 			return nil, ErrNoToken
 		}
 		text = fields[len(fields)-1]
 	}
-	parts := strings.Split(text, ".")
-	if len(parts) != 3 {
+	signed, signature, ok := split(text)
+	if !ok {
 		return nil, ErrNoToken
-	}
-	var signature []byte
-	for i, part := range parts {
-		data, err := base64.RawURLEncoding.DecodeString(part)
-		if err != nil || len(data) == 0 || i < 2 && !json.Valid(data) {
-			return nil, ErrNoToken
-		}
-		signature = data
 	}
 	sums := []auditlog.Sum{sha256.Sum256([]byte(text))}
 	for _, s := range [][]byte{signature, twin(signature)} {
-		other := auditlog.Sum(sha256.Sum256([]byte(parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(s))))
+		other := auditlog.Sum(sha256.Sum256([]byte(signed + base64.RawURLEncoding.EncodeToString(s))))
 		if s != nil && !slices.Contains(sums, other) {
 			sums = append(sums, other)
 		}
 	}
 	return sums, nil
+}
+
+// split is a token, or a URL that is signed, without its signature, and that.
+func split(text string) (signed string, signature []byte, ok bool) {
+	end := strings.LastIndexByte(text, '.') + 1
+	if strings.HasPrefix(text, "https://") {
+		const name = "&signature="
+		if end = strings.LastIndex(text, name) + len(name); end < len(name) {
+			return "", nil, false
+		}
+	} else if parts := strings.Split(text, "."); len(parts) != 3 || !isJSON(parts[0]) || !isJSON(parts[1]) {
+		return "", nil, false
+	}
+	signature, err := base64.RawURLEncoding.DecodeString(text[end:])
+	return text[:end], signature, err == nil && len(signature) > 0
+}
+
+// isJSON says whether a part of a token is JSON.
+func isJSON(part string) bool {
+	data, err := base64.RawURLEncoding.DecodeString(part)
+	return err == nil && json.Valid(data)
 }
 
 // twin is the other signature that verifies wherever this one does; nil if it is not one on P-256.

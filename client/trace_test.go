@@ -1,12 +1,14 @@
 package client_test
 
 import (
+	"bytes"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,11 +64,22 @@ func mirrored(t *testing.T, text string) string {
 	return text[:at] + base64.RawURLEncoding.EncodeToString(signature)
 }
 
+// TestTraceURL: a URL is found by what goes with it as well.
+func TestTraceURL(t *testing.T) {
+	const signed = "https://snapshot.apple-mapkit.com/api/v1/snapshot?z=1&teamId=DEF123GHIJ&keyId=ABC123DEFG&signature="
+	token := "e30.e30." + base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{7}, 64))
+	url, other := signed+token[len("e30.e30."):], signed+mirrored(t, token)[len("e30.e30."):]
+	names, err := client.TokenHashes(other)
+	if want := auditlog.Sum(sha256.Sum256([]byte(url))); err != nil || !slices.Contains(names, want) {
+		t.Errorf("%v, %v: want %v", names, err, want)
+	}
+}
+
 // TestNoToken: what is neither a token nor a hash, and is not repeated.
 func TestNoToken(t *testing.T) {
 	for _, text := range []string{
 		"", "hunter2", "a.b.c", "e30.e30", "e30.e30.", "e30.e30.AA.AA", "Basic e30.e30.AAAA", "a Bearer b e30.e30.AAAA", "sha256:", "sha256:12",
-		strings.Repeat("g", 64), strings.Repeat("a", 63), "e30.e30.!", "e30 e30 AAAA",
+		strings.Repeat("g", 64), strings.Repeat("a", 63), "e30.e30.!", "e30 e30 AAAA", "e30.AAAA.e30", "https://snapshot.apple-mapkit.com/a.b.c", "https://a?z=1&signature=", "https://a?z=1&signature=!",
 	} {
 		if _, err := client.TokenHashes(text); !errors.Is(err, client.ErrNoToken) || len(text) > 2 && strings.Contains(err.Error(), text) {
 			t.Errorf("%q: %v", text, err)
@@ -104,9 +117,10 @@ func FuzzTokenHashes(f *testing.F) {
 func TestTokenHashes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		part := rapid.StringMatching(`([A-Za-z0-9_-]{4}){1,20}`)
-		text := "e30.e30." + part.Draw(t, "signature")
+		text := rapid.SampledFrom([]string{"e30.e30.", "https://snapshot.apple-mapkit.com/api/v1/snapshot?z=1&teamId=DEF123GHIJ&keyId=ABC123DEFG&signature="}).Draw(t, "signed") +
+			part.Draw(t, "signature")
 		space := rapid.StringMatching(`[ \t\r\n]{0,3}`)
-		around := space.Draw(t, "before") + rapid.SampledFrom([]string{"", "Bearer ", "Authorization: Bearer ", "authorization:  BEARER\t"}).Draw(t, "header") + text + space.Draw(t, "after")
+		around := space.Draw(t, "before") + rapid.SampledFrom([]string{"", "Bearer ", "Authorization: Bearer ", "authorization:  BEARER\t", "Authorization: "}).Draw(t, "header") + text + space.Draw(t, "after")
 		names, err := client.TokenHashes(around)
 		if want := sha256.Sum256([]byte(text)); err != nil || names[0].String() != hex.EncodeToString(want[:]) {
 			t.Fatalf("%q: %v, %v", around, names, err)

@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// AppleHosts are where the tokens of App Store Connect, of notarisation and of the Enterprise Program are taken.
-func AppleHosts() []string {
-	return []string{"api.appstoreconnect.apple.com", "appstoreconnect.apple.com", "api.enterprise.developer.apple.com"}
-}
+// AppleHosts are where the tokens of App Store Connect are taken, of notarisation too. Of all others the token itself says it, where
+// it is always the same.
+func AppleHosts() []string { return []string{"api.appstoreconnect.apple.com", "appstoreconnect.apple.com"} }
 
 // ErrHost says that a request was about to go to a host that the Transport's tokens are not for. Nothing was sent.
 var ErrHost = errors.New("not a host for this token")
 
-// Transport is an http.RoundTripper that gives every request the source's token.
+// Transport is an http.RoundTripper that gives every request the source's token, in the header Authorization and as Apple writes it for
+// the token's family. A profile whose tokens go elsewhere, into a form say, is of no use to it: every request fails with ErrForm.
 //
 // Apple sometimes refuses a good token, above all a new one. So a request that is answered 401 is sent again with the same token after
 // a moment, and once more with a fresh one if that is refused, too; the third answer is the caller's. A request whose body cannot be
@@ -29,7 +29,8 @@ var ErrHost = errors.New("not a host for this token")
 // token every half minute at most.
 //
 // The token goes over TLS to the Hosts and nowhere else. A redirect away from them is followed without it. A request that goes
-// elsewhere of itself fails with ErrHost: use another client for it.
+// elsewhere of itself fails with ErrHost: use another client for it. Whatever else Apple answers is the caller's, 429 too: one that waits
+// and asks again knows best.
 //
 // It may be used from many goroutines at once; the fields are not changed after its first use.
 type Transport struct {
@@ -37,8 +38,8 @@ type Transport struct {
 	Source *TokenSource
 	// Base sends the requests; http.DefaultTransport when nil.
 	Base http.RoundTripper
-	// Hosts are who gets the token, each "host" for port 443 or "host:port"; AppleHosts when empty. One that names a loopback
-	// address and its port is talked to without TLS, too: a server of a test.
+	// Hosts are who gets the token, each "host" for port 443 or "host:port"; the token's own Hosts when empty. One that names a
+	// loopback address and its port is talked to without TLS, too: a server of a test.
 	Hosts []string
 	// Moment is how long to wait after the first 401; a second when 0.
 	Moment time.Duration
@@ -46,17 +47,20 @@ type Transport struct {
 
 // RoundTrip sends a request. The errors are those of the source's Token, ErrHost, and Base's.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !t.takes(req.URL) {
-		if req.Response != nil {
-			return t.base().RoundTrip(req)
-		}
-		closeBody(req)
-		return nil, fmt.Errorf("%w: only https to the Transport's Hosts gets it; send other requests with another client", ErrHost)
+	if len(t.Hosts) > 0 && !takes(t.Hosts, req.URL) {
+		return t.elsewhere(req)
 	}
 	token, err := t.Source.Token(req.Context())
 	if err != nil {
 		closeBody(req)
 		return nil, fmt.Errorf("getting a token: %w", err)
+	}
+	if token.Form != FormHeader {
+		closeBody(req)
+		return nil, fmt.Errorf("%w: this one goes into no header, as the profile's form (%s) says; Client.Mint gives it, for what its form wants", ErrForm, token.Form)
+	}
+	if len(t.Hosts) == 0 && !takes(token.Hosts, req.URL) {
+		return t.elsewhere(req)
 	}
 	resp, err := t.send(req, req.Body, token)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !replayable(req) {
@@ -83,6 +87,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// elsewhere is a request to somebody who does not get the token.
+func (t *Transport) elsewhere(req *http.Request) (*http.Response, error) {
+	if req.Response != nil { // sent here by who does
+		return t.base().RoundTrip(req)
+	}
+	closeBody(req)
+	return nil, fmt.Errorf("%w: only https to the Transport's Hosts, or else the token's own, gets it; name the host in Hosts, or send other requests with another client", ErrHost)
+}
+
 // again sends a request once more, in place of an answer to it; that is the answer still when the request cannot be had again.
 func (t *Transport) again(req *http.Request, answer *http.Response, token *Token) (*http.Response, error) {
 	body := req.Body
@@ -103,7 +116,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token *Token) (*
 	if out.Header == nil {
 		out.Header = http.Header{}
 	}
-	out.Header.Set("Authorization", "Bearer "+token.Text())
+	out.Header.Set("Authorization", token.Authorization())
 	resp, err := t.base().RoundTrip(out)
 	if resp != nil {
 		resp.Request = req // what http.Client goes on with, and prints, does not hold the token
@@ -125,14 +138,10 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// takes says whether the token may go to a URL.
-func (t *Transport) takes(u *url.URL) bool {
+// takes says whether a token for these hosts may go to a URL.
+func takes(hosts []string, u *url.URL) bool {
 	if u == nil {
 		return false
-	}
-	hosts := t.Hosts
-	if len(hosts) == 0 {
-		hosts = AppleHosts()
 	}
 	host, port := strings.ToLower(u.Hostname()), u.Port()
 	switch {

@@ -108,6 +108,7 @@ func TestRoundTrip(t *testing.T) {
 		{"401 twice", []int{401, 401, 200}, get, nil, "aab", 200},
 		{"401 twice, with a body", []int{401, 401, 201}, replayable, nil, "aab", 201},
 		{"401 three times", []int{401}, replayable, nil, "aab", 401},
+		{"too many", []int{429, 200}, get, nil, "a", 429},
 		{"401, then another failure", []int{401, 429}, get, nil, "aa", 429},
 		{"401, and the body cannot be had again", []int{401, 200}, once, nil, "a", 401},
 		{"401, and the body cannot be had again after all", []int{401, 200}, broken, nil, "a", 401},
@@ -247,7 +248,7 @@ func TestHosts(t *testing.T) {
 		{"https://api.appstoreconnect.apple.com/v1/apps", nil, true},
 		{"https://API.AppStoreConnect.apple.com:443/v1/apps", nil, true},
 		{"https://appstoreconnect.apple.com/notary/v2/submissions", nil, true},
-		{"https://api.enterprise.developer.apple.com/v1/users", nil, true},
+		{"https://api.enterprise.developer.apple.com/v1/users", nil, false},
 		{"http://api.appstoreconnect.apple.com/v1/apps", nil, false},
 		{"https://api.appstoreconnect.apple.com:8443/v1/apps", nil, false},
 		{"https://api.appstoreconnect.apple.com.evil.example/", nil, false},
@@ -275,25 +276,83 @@ func TestHosts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := (&Transport{Hosts: tt.hosts}).takes(u); got != tt.takes {
+		hosts := tt.hosts
+		if hosts == nil {
+			hosts = AppleHosts()
+		}
+		if got := takes(hosts, u); got != tt.takes {
 			t.Errorf("%s, hosts %v: takes is %t", tt.url, tt.hosts, got)
 		}
 	}
-	if (&Transport{}).takes(nil) {
+	if takes(AppleHosts(), nil) {
 		t.Error("it takes no URL at all")
 	}
-	v := &vault{}
-	bubble(t, v, func(t *testing.T, s *TokenSource) {
-		a := &apple{codes: []int{200}}
-		req, b := post(t, true)
-		req.URL.Host = "evil.example"
-		if _, err := (&Transport{Source: s, Base: a}).RoundTrip(req); !errors.Is(err, ErrHost) {
-			t.Errorf("error is %v", err)
-		}
-		if len(a.headers) != 0 || !b.closed || v.count() != 0 {
-			t.Error("it was sent, its body left open, or a token minted")
-		}
-	})
+	for _, hosts := range [][]string{nil, AppleHosts()} {
+		v := &vault{}
+		bubble(t, v, func(t *testing.T, s *TokenSource) {
+			a := &apple{codes: []int{200}}
+			req, b := post(t, true)
+			req.URL.Host = "evil.example"
+			if _, err := (&Transport{Source: s, Base: a, Hosts: hosts}).RoundTrip(req); !errors.Is(err, ErrHost) {
+				t.Errorf("error is %v", err)
+			}
+			if len(a.headers) != 0 || !b.closed {
+				t.Error("it was sent, or its body left open")
+			}
+			if v.count() != 0 && hosts != nil {
+				t.Error("a token was minted")
+			}
+		})
+	}
+}
+
+// TestForms: a token is written as its family wants it, goes to its own hosts, and nowhere when it is for no header.
+func TestForms(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		token Token
+		hosts []string
+		url   string
+		sent  string // the header; TOKEN stands for the token
+		err   error
+	}{
+		{"of App Store Connect", Token{Form: FormHeader, Scheme: "Bearer", Hosts: AppleHosts()}, nil, appURL, "Bearer TOKEN", nil},
+		{"of APNs", Token{Form: FormHeader, Scheme: "bearer", Hosts: []string{"api.push.apple.com"}}, nil, "https://api.push.apple.com/3/device/1", "bearer TOKEN", nil},
+		{"of APNs, elsewhere", Token{Form: FormHeader, Scheme: "bearer", Hosts: []string{"api.push.apple.com"}}, nil, appURL, "", ErrHost},
+		{"of APNs, on a port", Token{Form: FormHeader, Scheme: "bearer", Hosts: []string{"api-manage-broadcast.push.apple.com:2196"}}, nil,
+			"https://api-manage-broadcast.push.apple.com:2196/1/apps/com.example.app/channels", "bearer TOKEN", nil},
+		{"alone", Token{Form: FormHeader, Hosts: []string{"data.appattest.apple.com"}}, nil, "https://data.appattest.apple.com/v1/attestationData", "TOKEN", nil},
+		{"to hosts of the caller's", Token{Form: FormHeader, Scheme: "Bearer"}, []string{"api.appstoreconnect.apple.com"}, appURL, "Bearer TOKEN", nil},
+		{"to no host that it says", Token{Form: FormHeader, Scheme: "Bearer"}, nil, appURL, "", ErrHost},
+		{"of a form", Token{Form: FormSecret}, nil, appURL, "", ErrForm},
+		{"handed on", Token{Form: FormHanded}, []string{"api.appstoreconnect.apple.com"}, appURL, "", ErrForm},
+		{"for one use", Token{Form: FormHanded, Nonce: "n"}, nil, appURL, "", ErrSingleUse},
+		{"a signature", Token{Form: FormSignature}, nil, appURL, "", ErrSingleUse},
+		{"a URL", Token{Form: FormURL}, nil, appURL, "", ErrSingleUse},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, &vault{}, func(t *testing.T, s *TokenSource) {
+				s.mint = func(context.Context, bool) (*Token, error) {
+					tok := made(time.Now())
+					tok.Form, tok.Scheme, tok.Hosts, tok.Nonce = tt.token.Form, tt.token.Scheme, tt.token.Hosts, tt.token.Nonce
+					text := "TOKEN"
+					tok.text = &text
+					return tok, nil
+				}
+				a := &apple{codes: []int{200}}
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, tt.url, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := (&Transport{Source: s, Base: a, Hosts: tt.hosts}).RoundTrip(req); !errors.Is(err, tt.err) || err != nil && strings.Contains(err.Error(), "TOKEN") {
+					t.Errorf("error is %v", err)
+				}
+				if sent := strings.Join(a.headers, " "); sent != tt.sent {
+					t.Errorf("sent %q, want %q", sent, tt.sent)
+				}
+			})
+		})
+	}
 }
 
 // TestRedirect follows one to another server, which gets the request and not the token.

@@ -10,29 +10,34 @@ import (
 const backDate = 30 * time.Second
 
 // validity is a token's life on this machine's clock. The server's clock says when a token ends and this machine's may show
-// anything, so the two are not compared: what counts is how much of the life was left when the token was asked for, and how much time
-// has gone by here since.
+// anything, so the two are not compared: what counts is how much of the life was left when the token was asked for, by the server's
+// time in its answer, and how much time has gone by here since.
 type validity struct {
 	refresh time.Time // from when on a newer one can be had
-	until   time.Time // until when this one may be used
+	until   time.Time // until when this one may be used; zero for one that has no end
 }
 
-// validityOf is the validity of a token that was asked for at a time of this machine, which lies off behind the server's as far as is
-// known. A token that was made for this call tells the server's time. One that was given before tells only between which times it is
-// given: within them the clock here is believed, corrected by off; when it lies outside it is wrong, and the worst is assumed.
-func validityOf(t *Token, asked time.Time, off time.Duration) validity {
+// validityOf is the validity of a token that was asked for and was there at these times of this machine. It ends as if the server had
+// been asked at once, and is refreshed as if it had answered at once: a little early the one, and a little late the other, so that the
+// next one is there when it is asked for. Of a server that does not say its time the worst is assumed.
+func validityOf(t *Token, asked, there time.Time) validity {
+	if t.UseUntil.IsZero() {
+		return validity{}
+	}
 	made := t.Issued.Add(backDate)
 	refresh := t.Refresh
 	if refresh.IsZero() || refresh.After(t.UseUntil) {
 		refresh = made.Add(t.UseUntil.Sub(made) / 2)
 	}
-	then := made // the server's time when the token was asked for
-	if t.Reused {
-		if then = asked.Add(off); then.Before(made) || then.After(refresh) {
-			then = refresh
-		}
+	then := t.server
+	switch {
+	case !then.IsZero():
+	case t.Reused || t.Shared:
+		then = refresh
+	default:
+		then = made
 	}
-	return validity{refresh: asked.Add(refresh.Sub(then)), until: asked.Add(t.UseUntil.Sub(then))}
+	return validity{refresh: there.Add(refresh.Sub(then)), until: asked.Add(t.UseUntil.Sub(then))}
 }
 
 // before says whether now is before t by both clocks that a time may carry: the monotonic one, which nobody sets, and the wall

@@ -34,57 +34,45 @@ func TestClockOff(t *testing.T) {
 	}
 }
 
-// TestValidityOfReused: a token that was given before does not tell the server's time.
-func TestValidityOfReused(t *testing.T) {
+// TestValidity: what counts is the server's time in the answer, and what this clock shows does not.
+func TestValidity(t *testing.T) {
 	server := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	tok := made(server)
-	tok.Reused = true
 	half, whole := tok.UseUntil.Sub(tok.Refresh), tok.UseUntil.Sub(tok.Issued)-backDate
 	for _, tt := range []struct {
-		name    string
-		asked   time.Time
-		off     time.Duration
-		left    time.Duration
-		refresh time.Duration
+		name          string
+		change        func(*Token)
+		left, refresh time.Duration // from when it was asked for
+		takes         time.Duration
+		wall          time.Duration // how far this clock is off
 	}{
-		{"a good clock", server.Add(2 * time.Minute), 0, whole - 2*time.Minute, whole - half - 2*time.Minute},
-		{"just made", server, 0, whole, whole - half},
-		{"known to be off", server.Add(2*time.Minute + time.Hour), -time.Hour, whole - 2*time.Minute, whole - half - 2*time.Minute},
-		{"behind", server.Add(-time.Hour), 0, half, 0},
-		{"ahead", server.Add(time.Hour), 0, half, 0},
+		{name: "just made", left: whole, refresh: whole - half},
+		{name: "just made, and this clock is off", wall: -time.Hour, left: whole, refresh: whole - half},
+		{name: "an answer that took its time", takes: time.Second, left: whole, refresh: whole - half + time.Second},
+		{name: "given before", change: func(t *Token) { t.Reused, t.server = true, server.Add(2*time.Minute) }, left: whole - 2*time.Minute, refresh: whole - half - 2*time.Minute},
+		{name: "a server that does not say its time", change: func(t *Token) { t.server = time.Time{} }, left: whole, refresh: whole - half},
+		{name: "nor that, and given before", change: func(t *Token) { t.server, t.Reused = time.Time{}, true }, left: half},
+		{name: "nor that, and shared", change: func(t *Token) { t.server, t.Shared = time.Time{}, true }, left: half},
+		{name: "a server that does not say when", change: func(t *Token) { t.Refresh = time.Time{} }, left: whole, refresh: whole / 2},
+		{name: "a refresh after the end", change: func(t *Token) { t.Refresh = t.UseUntil.Add(1) }, left: whole, refresh: whole / 2},
 	} {
-		got := validityOf(tok, tt.asked, tt.off)
-		if left := got.until.Sub(tt.asked); left != tt.left {
+		given := *tok
+		if tt.change != nil {
+			tt.change(&given)
+		}
+		asked := server.Add(tt.wall)
+		got := validityOf(&given, asked, asked.Add(tt.takes))
+		if left := got.until.Sub(asked); left != tt.left {
 			t.Errorf("%s: %s left, want %s", tt.name, left, tt.left)
 		}
-		if refresh := got.refresh.Sub(tt.asked); refresh != tt.refresh {
+		if refresh := got.refresh.Sub(asked); refresh != tt.refresh {
 			t.Errorf("%s: refresh in %s, want %s", tt.name, refresh, tt.refresh)
 		}
 	}
-	tok.Reused, tok.Refresh = false, time.Time{}
-	if got := validityOf(tok, server, 0); got.refresh.Sub(server) != whole/2 {
-		t.Errorf("a server that does not say when: refresh in %s, want %s", got.refresh.Sub(server), whole/2)
+	tok.UseUntil = time.Time{}
+	if got := validityOf(tok, server, server); !got.until.IsZero() {
+		t.Errorf("without an end: %s", got.until)
 	}
-}
-
-// TestOffIsLearned: where the first token tells how far the clocks are apart, that holds for later ones that do not.
-func TestOffIsLearned(t *testing.T) {
-	v := &vault{skew: time.Hour, reuses: true}
-	bubble(t, v, func(t *testing.T, s *TokenSource) {
-		first := want(t, s)
-		time.Sleep(time.Until(s.due))
-		server := time.Now().Add(v.skew)
-		v.last = made(server.Add(-2 * time.Minute)) // for another process of this caller
-		_ = want(t, s)
-		synctest.Wait()
-		second := want(t, s)
-		if second.SHA256 == first.SHA256 || !second.Reused {
-			t.Fatalf("it is %v", second)
-		}
-		if left, want := time.Until(second.Deadline()), second.UseUntil.Sub(server); (left - want).Abs() > time.Second {
-			t.Errorf("it is thought to live %s, want %s", left, want)
-		}
-	})
 }
 
 func TestDeadOnArrival(t *testing.T) {

@@ -33,8 +33,9 @@ func made(now time.Time) *Token {
 	issued := now.Truncate(time.Second).Add(-backDate)
 	text := fmt.Sprintf("ey.%d.x", now.UnixNano())
 	return &Token{
-		text: &text, SHA256: "sha of " + text, Issued: issued, Expires: issued.Add(ttl),
-		UseUntil: issued.Add(ttl - 30*time.Second), Refresh: issued.Add(ttl / 2),
+		text: &text, Form: FormHeader, Scheme: "Bearer", Hosts: AppleHosts(),
+		SHA256: "sha of " + text, Issued: issued, Expires: issued.Add(ttl),
+		UseUntil: issued.Add(ttl - 30*time.Second), Refresh: issued.Add(ttl / 2), server: now,
 	}
 }
 
@@ -64,7 +65,7 @@ func (v *vault) mint(ctx context.Context, fresh bool) (*Token, error) {
 	now := time.Now().Add(v.skew)
 	if v.reuses && !fresh && v.last != nil && now.Before(v.last.Refresh) {
 		again := *v.last
-		again.Reused = true
+		again.Reused, again.server = true, now
 		return &again, nil
 	}
 	v.last = made(now)

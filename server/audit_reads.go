@@ -42,10 +42,13 @@ func (a *auditService) TraceToken(ctx context.Context, req *signetv1.TraceTokenR
 	answer := &signetv1.TraceTokenResponse{TotalDeliveries: found.Total, Logs: askedLogs(found.Logs), Now: when(found.Now)}
 	if t := found.Token; t != nil {
 		answer.Token = &signetv1.TracedToken{
-			Family: t.Family, Scope: t.Scope, IssueTime: when(time.Unix(t.IssuedAt, 0)), ExpireTime: when(time.Unix(t.Expires, 0)),
+			Family: t.Family, Scope: t.Scope, IssueTime: when(time.Unix(t.IssuedAt, 0)),
 			Key: t.Key, Version: number(t.Version), KeyId: t.KeyID, Fingerprint: t.Fingerprint,
 			VersionState: string(t.State), RemainingStep: t.RemainingStep,
 		}
+	}
+	if t := found.Token; t != nil && t.Expires != 0 {
+		answer.Token.ExpireTime = when(time.Unix(t.Expires, 0))
 	}
 	for _, h := range found.Holders {
 		answer.Holders = append(answer.Holders, &signetv1.TokenHolder{

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -115,6 +116,10 @@ func goodRequests(t *testing.T, s *servertest.Server, sealed []byte) []proto.Mes
 		&signetv1.ListKeysRequest{PageSize: 1, PageToken: base64.RawURLEncoding.EncodeToString([]byte("a"))},
 		&signetv1.GetKeyRequest{Name: "second"},
 		&signetv1.ActivateVersionRequest{Name: "second", Version: 1},
+		&signetv1.UpdateKeyRequest{Name: "second", Facts: &signetv1.KeyFacts{Roles: []string{"ADMIN"}}, Reason: "because",
+			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"roles"}}},
+		&signetv1.GenerateKeyRequest{Name: "made", Facts: &signetv1.KeyFacts{Kind: "apple-ads", TeamId: servertest.AdsID}},
+		&signetv1.GetPublicKeyRequest{Name: "made", Version: 1},
 		&signetv1.ApplyPolicyRequest{Document: []byte(policyDoc), DryRun: true},
 		&signetv1.GetPolicyRequest{Revision: 1},
 		&signetv1.ListRevisionsRequest{PageSize: 1, PageToken: "2"},
@@ -151,7 +156,7 @@ func withText(m proto.Message, text []byte) []proto.Message {
 			case protoreflect.BytesKind:
 				value = protoreflect.ValueOfBytes(text)
 			case protoreflect.MessageKind:
-				if f.Message().ParentFile().Package() == "signet.v1" {
+				if f.Message().ParentFile().Package() == "signet.v1" || f.Message().FullName() == "google.protobuf.FieldMask" {
 					walk(func(m protoreflect.Message) protoreflect.Message { return at(m).Mutable(f).Message() }, f.Message())
 				}
 				continue

@@ -57,8 +57,8 @@ func setCredential(to *signetv1.MintTokenResponse, t *apple.Token) {
 	default:
 		bearer := &signetv1.BearerToken{Token: t.Text}
 		if t.Family != apple.FamilyAppStoreConnect { // what is said of the others is what is true of this one when nothing is
-			bearer.Hosts = use.Hosts
-			if use.Scheme != "Bearer" {
+			bearer.Hosts = t.Hosts
+			if use.Scheme != "Bearer" || len(use.Hosts) == 0 {
 				bearer.Scheme = proto.String(use.Scheme)
 			}
 		}

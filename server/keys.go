@@ -2,7 +2,14 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/apple"
@@ -104,6 +111,89 @@ func (k *keyService) EnableKey(ctx context.Context, req *signetv1.EnableKeyReque
 	return changeKey(ctx, k.core.Enable, req.GetName(), 0, req.GetReason())
 }
 
+func (k *keyService) UpdateKey(ctx context.Context, req *signetv1.UpdateKeyRequest) (*signetv1.Key, error) {
+	ask, who, err := keyRequest(ctx, req.GetName(), req.GetVersion(), req.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	facts, err := parseFacts(req.GetFacts())
+	if err != nil {
+		return nil, err
+	}
+	set, err := parseMask(req.GetUpdateMask())
+	if err != nil {
+		return nil, err
+	}
+	key, err := k.core.Update(ctx, who, authority.UpdateRequest{
+		Request: ask.Request, Name: ask.Name, Set: set, Facts: facts, Version: ask.Version, Reason: ask.Reason,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return wireKey(key), nil
+}
+
+// parseMask is which facts are to be set.
+func parseMask(mask *fieldmaskpb.FieldMask) ([]authority.FactName, error) {
+	known := authority.FactNames()
+	set := make([]authority.FactName, len(mask.GetPaths()))
+	for i, path := range mask.GetPaths() {
+		set[i] = authority.FactName(path)
+		switch field := fmt.Sprintf("update_mask.paths[%d]", i); {
+		case !slices.Contains(known, set[i]):
+			return nil, malformed(field, "not a fact that can be set: those are %s", strings.Join(texts(known), ", "))
+		case slices.Contains(set[:i], set[i]):
+			return nil, malformed(field, "it is named twice")
+		}
+	}
+	if len(set) == 0 {
+		return nil, malformed("update_mask", "it is empty: name the facts to set")
+	}
+	return set, nil
+}
+
+func (k *keyService) GenerateKey(ctx context.Context, req *signetv1.GenerateKeyRequest) (*signetv1.GenerateKeyResponse, error) {
+	ask, who, err := keyRequest(ctx, req.GetName(), 0, "")
+	if err != nil {
+		return nil, err
+	}
+	facts, err := parseFacts(req.GetFacts())
+	if err != nil {
+		return nil, err
+	}
+	done, err := k.core.Generate(ctx, who, authority.GenerateRequest{Request: ask.Request, Name: ask.Name, Facts: facts})
+	if err != nil {
+		return nil, err
+	}
+	public, err := wirePublicKey(done.Public)
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.GenerateKeyResponse{Key: wireKey(done.Key), Version: public.GetVersion(), PublicKey: public}, nil
+}
+
+func (k *keyService) GetPublicKey(ctx context.Context, req *signetv1.GetPublicKeyRequest) (*signetv1.PublicKey, error) {
+	ask, who, err := keyRequest(ctx, req.GetName(), req.GetVersion(), "")
+	if err != nil {
+		return nil, err
+	}
+	public, err := k.core.Public(ctx, who, ask)
+	if err != nil {
+		return nil, err
+	}
+	return wirePublicKey(public)
+}
+
+// wirePublicKey writes a public key as Apple's forms want it.
+func wirePublicKey(public authority.PublicKey) (*signetv1.PublicKey, error) {
+	der, err := x509.MarshalPKIXPublicKey(public.Public)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a public key: %w", err)
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	return &signetv1.PublicKey{Version: number(public.Version), Pem: string(block), Fingerprint: public.Fingerprint}, nil
+}
+
 func (k *keyService) RevokeKey(ctx context.Context, req *signetv1.RevokeKeyRequest) (*signetv1.RevokeKeyResponse, error) {
 	ask, who, err := keyRequest(ctx, req.GetName(), req.GetVersion(), req.GetReason())
 	if err != nil {
@@ -161,16 +251,18 @@ func wireKey(key authority.Key) *signetv1.Key {
 	wire := &signetv1.Key{
 		Name:          key.Name,
 		Kind:          key.Kind,
-		IssuerId:      string(key.Issuer),
+		IssuerId:      string(key.Facts.Issuer),
 		State:         signetv1.KeyState_KEY_STATE_ENABLED,
 		ActiveVersion: number(key.Active),
 		Versions:      make([]*signetv1.KeyVersion, len(key.Versions)),
 		CreateTime:    when(key.Created),
 		Problem:       key.Problem,
+		Facts:         wireFacts(key.Facts),
+		Incomplete:    key.Incomplete,
 	}
 	switch {
 	case key.Problem != "":
-		wire.State = signetv1.KeyState_KEY_STATE_DAMAGED
+		wire.State, wire.Facts = signetv1.KeyState_KEY_STATE_DAMAGED, nil
 	case key.Disabled:
 		wire.State = signetv1.KeyState_KEY_STATE_DISABLED
 	}
@@ -192,7 +284,7 @@ func wireKey(key authority.Key) *signetv1.Key {
 }
 
 func wireExposure(e authority.Exposure) *signetv1.Exposure {
-	wire := &signetv1.Exposure{UpperBound: when(e.UpperBound), RemainingStep: e.RemainingStep}
+	wire := &signetv1.Exposure{UpperBound: when(e.UpperBound), Unending: e.UpperBound.IsZero(), RemainingStep: e.RemainingStep}
 	for _, l := range e.Logs {
 		known := &signetv1.LogExposure{Origin: l.Origin, Unreachable: l.Unreachable, Tokens: l.Tokens, LastExpireTime: when(l.LastExpires)}
 		for _, h := range l.Holders {

@@ -70,7 +70,7 @@ func newMetrics(version string) *metrics {
 		unauthenticated: counters("signet_unauthenticated_total",
 			"Calls that proved no identity, by reason.", "reason"),
 		mints:  counters("signet_mints_total", "Mints that have ended, by profile and outcome: allowed, denied, failed or withheld.", "profile", "outcome"),
-		reused: counters("signet_tokens_reused_total", "Mints that gave their caller the very token that it was given before, by profile.", "profile"),
+		reused: counters("signet_tokens_reused_total", "Mints that gave a token that was given before: to the same caller or, of a shared token, to anybody; by profile.", "profile"),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "signet_mint_duration_seconds", Help: "How long mints took in the server, by profile and outcome.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},

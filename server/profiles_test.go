@@ -78,12 +78,12 @@ grants:
 	}
 	ten, five, months := durationpb.New(10*time.Minute), durationpb.New(5*time.Minute), durationpb.New(90*24*time.Hour)
 	want := []*signetv1.Profile{
-		hourly(&signetv1.Profile{Name: "app-read", Family: "app-store-connect", KeyId: key.KeyID, DefaultTtl: ten, MaxTtl: ten, Reads: []string{"beta"}, Reuse: "never", Scope: []string{
+		hourly(&signetv1.Profile{Name: "app-read", Family: "app-store-connect", Form: "header", KeyId: key.KeyID, DefaultTtl: ten, MaxTtl: ten, Reads: []string{"beta"}, Reuse: "never", Scope: []string{
 			"GET /v1/apps/1", "GET /v1/apps/1/betaAppLocalizations", "GET /v1/apps/1/betaGroups", "GET /v1/apps/1/betaLicenseAgreement",
 			"GET /v1/betaAppLocalizations?filter[app]=1", "GET /v1/betaGroups?filter[app]=1", "GET /v1/betaLicenseAgreements?filter[app]=1",
 		}}),
-		{Name: "ci-read", Family: "app-store-connect", KeyId: key.KeyID, DefaultTtl: months, MaxTtl: months, LongLived: true, Reuse: "per-principal", Scope: []string{"GET /v1/ciProducts"}},
-		hourly(&signetv1.Profile{Name: "release", Family: "app-store-connect", KeyId: key.KeyID, DefaultTtl: five, MaxTtl: five, Reuse: "per-principal"}),
+		{Name: "ci-read", Family: "app-store-connect", Form: "header", KeyId: key.KeyID, DefaultTtl: months, MaxTtl: months, LongLived: true, Reuse: "per-principal", Scope: []string{"GET /v1/ciProducts"}},
+		hourly(&signetv1.Profile{Name: "release", Family: "app-store-connect", Form: "header", KeyId: key.KeyID, DefaultTtl: five, MaxTtl: five, Reuse: "per-principal"}),
 	}
 	for _, size := range []int32{0, 1, 2, 3, 1000} {
 		if diff := cmp.Diff(want, profilesOf(t, s, ci, size), protocmp.Transform()); diff != "" {

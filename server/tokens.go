@@ -66,6 +66,7 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 		Sha256:      hex.EncodeToString(token.SHA256[:]),
 		Reused:      minted.Reused,
 		Shared:      token.Family.Shared(),
+		ServerTime:  timestamppb.New(c.began),
 	}
 	setCredential(answer, &token)
 	if r := minted.Receipt; r != nil {

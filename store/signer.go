@@ -246,6 +246,44 @@ func (s *Store) Signer(ctx context.Context, snap *Snapshot, name string, version
 	return c, nil
 }
 
+// PublicKey returns the public half of one version of a key in snap (nil: the
+// current snapshot), whatever the state of the version. Where no signer is open
+// the private half is opened for that, and wiped again. ErrNotFound,
+// ErrNoVersion, ErrDamaged.
+//
+// It may be called concurrently.
+func (s *Store) PublicKey(ctx context.Context, snap *Snapshot, name string, version int) (*ecdsa.PublicKey, error) {
+	if snap == nil {
+		snap = s.Snapshot()
+	}
+	key, ok := snap.Key(name)
+	if !ok {
+		if err := snap.Damaged(name); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("key %s: %w", name, ErrNotFound)
+	}
+	v, ok := key.Version(version)
+	if !ok {
+		return nil, fmt.Errorf("key %s, version %d: %w", name, version, ErrNoVersion)
+	}
+	c := s.signers.get(signerKey{name, version, v.Fingerprint})
+	if c == nil {
+		var err error
+		c, err = s.openSigner(ctx, snap, record{kind: recordSecret, name: name, number: version}, v.Fingerprint)
+		if err != nil {
+			return nil, err
+		}
+		defer c.wipe()
+	}
+	public, ok := c.public.(*ecdsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("key %s, version %d is not a P-256 key: %w", name, version, ErrDamaged)
+	}
+	alone := *public // so as not to keep the private half alive
+	return &alone, nil
+}
+
 // openSigner opens a PKCS#8 record. fingerprint is whose key it must be, "" for
 // any.
 func (s *Store) openSigner(ctx context.Context, snap *Snapshot, r record, fingerprint string) (*Signer, error) {

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -89,6 +90,84 @@ func TestSigner(t *testing.T) {
 	if err := s.Begin().PutDocument("d", nil); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("PutDocument after Close = %v, want ErrClosed", err)
 	}
+}
+
+// TestPublicKey gets the public half of every version, whatever its state, and keeps no signer for it.
+func TestPublicKey(t *testing.T) {
+	s, b, _ := newVault(t, func(tx *store.Tx) error {
+		addKey(t, tx, "k")
+		addVersion(t, tx, "k")
+		addKey(t, tx, "damaged")
+		return nil
+	})
+	update(t, s, "k", revoke(1))
+	k, _ := s.Snapshot().Key("k")
+	for _, v := range k.Versions {
+		public, err := s.PublicKey(t.Context(), nil, "k", v.Number)
+		if err != nil || fingerprint(t, public) != v.Fingerprint {
+			t.Errorf("version %d: %v", v.Number, err)
+		}
+	}
+	if n := s.OpenKeys(); n != 0 {
+		t.Errorf("%d keys are open", n)
+	}
+	if err := sign(t, s, "k", 2); err != nil { // and a signer that is open stays so
+		t.Error(err)
+	}
+	if _, err := s.PublicKey(t.Context(), s.Snapshot(), "k", 2); err != nil {
+		t.Error(err)
+	}
+	if err := sign(t, s, "k", 2); err != nil || s.OpenKeys() != 1 {
+		t.Errorf("%d keys are open, %v", s.OpenKeys(), err)
+	}
+	_, err := s.PublicKey(t.Context(), nil, "k", 3)
+	wantError(t, err, store.ErrNoVersion)
+	_, err = s.PublicKey(t.Context(), nil, "nobody", 1)
+	wantError(t, err, store.ErrNotFound)
+	for ref, err := range b.List(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.SetBlob(ref, []byte("damaged"))
+	}
+	_, err = s.PublicKey(t.Context(), nil, "damaged", 1)
+	wantError(t, err, store.ErrDamaged)
+	closeStore(t, s)
+	_, err = s.PublicKey(t.Context(), nil, "k", 1)
+	if err == nil {
+		t.Error("a public half after Close")
+	}
+}
+
+// TestKeyIDOnce: a key that was made here has no key id until Apple has given it one, and then that.
+func TestKeyIDOnce(t *testing.T) {
+	s, _, cfg := newVault(t, func(tx *store.Tx) error {
+		if err := tx.PutKey(store.Key{Name: "k", Kind: "apple-ads", Created: start}); err != nil {
+			return err
+		}
+		der, v := newKey(t)
+		v.KeyID = ""
+		_, err := tx.AddVersion("k", v, der)
+		return err
+	})
+	set := func(id string) func(store.Key) (store.Key, error) {
+		return func(k store.Key) (store.Key, error) {
+			k.Versions = slices.Clone(k.Versions)
+			k.Versions[0].KeyID = id
+			return k, nil
+		}
+	}
+	update(t, s, "k", set("a273d0d3-4d9e-458c-a173-0db8619ca7d7"))
+	k, _ := s.Snapshot().Key("k")
+	changed, _ := set("b273d0d3-4d9e-458c-a173-0db8619ca7d7")(k)
+	wantError(t, s.Begin().PutKey(changed), store.ErrInvalid)
+	if again, _ := s.Snapshot().Key("k"); again.Versions[0].KeyID != "a273d0d3-4d9e-458c-a173-0db8619ca7d7" {
+		t.Errorf("the key is %+v", again)
+	}
+	if err := sign(t, s, "k", 1); err != nil {
+		t.Error(err)
+	}
+	storetest.CheckInvariants(t, cfg)
 }
 
 // hookBackend calls onGet before each Get.

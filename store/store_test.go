@@ -281,6 +281,12 @@ func TestTxRefuses(t *testing.T) {
 		{"another fingerprint", func(tx *store.Tx) error {
 			return tx.PutKey(change(func(k *store.Key) { k.Versions[1].Fingerprint = v.Fingerprint }))
 		}, store.ErrInvalid},
+		{"another key id", func(tx *store.Tx) error {
+			return tx.PutKey(change(func(k *store.Key) { k.Versions[1].KeyID = "ZZZ1234567" }))
+		}, store.ErrInvalid},
+		{"no key id any more", func(tx *store.Tx) error {
+			return tx.PutKey(change(func(k *store.Key) { k.Versions[1].KeyID = "" }))
+		}, store.ErrInvalid},
 		{"a version fewer", func(tx *store.Tx) error {
 			return tx.PutKey(change(func(k *store.Key) { k.Versions = k.Versions[:1] }))
 		}, store.ErrInvalid},

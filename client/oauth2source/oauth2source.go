@@ -18,6 +18,9 @@ import (
 //
 // The expiry of a token is when to stop using it, by this machine's clock; oauth2.ReuseTokenSource and what oauth2.NewClient makes ask
 // again ten seconds before. Nothing here repeats a request that Apple answers 401: client.Transport does.
+//
+// oauth2 writes "Authorization: Bearer …" and nothing else, so that tokens which Apple takes otherwise (those of APNs, of App Attest, and
+// all that go into no header) are refused with client.ErrForm; client.Transport writes the former as Apple does.
 func New(ctx context.Context, s *client.TokenSource) oauth2.TokenSource { return source{ctx, s} }
 
 type source struct {
@@ -25,11 +28,17 @@ type source struct {
 	source *client.TokenSource
 }
 
+// bearer is the one scheme that oauth2 can write.
+const bearer = "Bearer"
+
 // Token is the source's current token.
 func (s source) Token() (*oauth2.Token, error) {
 	t, err := s.source.Token(s.ctx)
 	if err != nil {
 		return nil, fmt.Errorf("getting a token from Signet: %w", err)
 	}
-	return &oauth2.Token{AccessToken: t.Text(), TokenType: "Bearer", Expiry: t.Deadline()}, nil
+	if t.Form != client.FormHeader || t.Scheme != bearer {
+		return nil, fmt.Errorf("%w: oauth2 writes Bearer before a token, and Apple does not take this one so; use client.Transport, or what its form wants", client.ErrForm)
+	}
+	return &oauth2.Token{AccessToken: t.Text(), TokenType: bearer, Expiry: t.Deadline()}, nil
 }

@@ -53,6 +53,31 @@ func TestSource(t *testing.T) {
 	}
 }
 
+// TestForms: what oauth2 cannot write as Apple wants it is refused.
+func TestForms(t *testing.T) {
+	for _, tt := range []struct {
+		kind, profile string
+		takes         bool
+	}{
+		{"developer-portal", "device_check: {}", true},
+		{"in-app-purchase", "app_store_server: {bundle_id: com.example.app}", true},
+		{"developer-portal", "apns: {}", false},
+		{"developer-portal", "app_attest: {}", false},
+		{"developer-portal", "sign_in_with_apple: {client_id: com.example.web}", false},
+		{"developer-portal", "mapkit: {scopes: [mapkit_js], origins: [example.com]}", false},
+	} {
+		t.Run(tt.profile, func(t *testing.T) {
+			_, c := servertest.NewMintingOf(t, tt.kind, tt.profile)
+			source := c.TokenSource(servertest.Profile, client.TokenSourceOptions{})
+			defer source.Close()
+			tok, err := oauth2source.New(t.Context(), source).Token()
+			if (err == nil) != tt.takes || (tok == nil) == tt.takes || err != nil && !errors.Is(err, client.ErrForm) {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+}
+
 func TestContext(t *testing.T) {
 	_, c := servertest.NewMinting(t)
 	source := c.TokenSource(servertest.Profile, client.TokenSourceOptions{})

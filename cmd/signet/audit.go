@@ -79,6 +79,9 @@ func byFlag(err error) error {
 	case "action", "outcome", "key", "principal", "profile", "log", "scope":
 		return cli.Malformedf("", "--%s: %s", name, p.Message)
 	}
+	if flag, ok := flagOfField(p.Field); ok {
+		return cli.Malformedf("", "--%s: %s", flag.name, p.Message)
+	}
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/p8signet/signet/cmd/internal/cli"
 	"github.com/p8signet/signet/proto/auditlog"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/server/apple"
 )
 
 // maxTokenFile bounds what is read for a token; real ones have a few hundred bytes.
@@ -25,7 +26,8 @@ func (a *app) auditTrace() *cobra.Command {
 		Use:   "trace [TOKEN | SHA256]",
 		Short: "Say who was given a token",
 		Long: `Say who was given a token, when, and through which grant, who else holds it, and until when it lives. It is hashed here: the token
-itself is not sent, and neither is it in the log. A header line with the token in it will do, and so will the token's SHA-256.
+itself is not sent, and neither is it in the log. A header line with the token in it will do, and so will the token's SHA-256, or a URL
+that was signed.
 
 What stands on a command line can be read by others on the machine and is kept by shells: a token that is still alive is better
 given in a file, or on standard input with "-".
@@ -90,7 +92,7 @@ func (a *app) tokenNames(args []string, file string) ([]auditlog.Sum, error) {
 	}
 	names, err := client.TokenHashes(text)
 	if err != nil {
-		return nil, cli.Malformedf("a token has three parts with dots between them, its SHA-256 64 hexadecimal digits", "what was given is %w", err)
+		return nil, cli.Malformedf("a token has three parts with dots between them, a URL ends with its signature, and a SHA-256 has 64 hexadecimal digits", "what was given is %w", err)
 	}
 	return names, nil
 }
@@ -114,15 +116,10 @@ func traced(t *signetv1.TraceTokenResponse) error {
 }
 
 func (a *app) printTrace(name auditlog.Sum, t *signetv1.TraceTokenResponse) error {
-	token, now := t.GetToken(), t.GetNow().AsTime()
-	expires := token.GetExpireTime().AsTime()
-	alive := expires.After(now)
-	life := fmt.Sprintf("%s, dead for %s", clock(token.GetExpireTime()), now.Sub(expires).Round(time.Second))
-	if alive {
-		life = fmt.Sprintf("%s, ALIVE for another %s", clock(token.GetExpireTime()), expires.Sub(now).Round(time.Second))
-	}
+	token := t.GetToken()
+	life, alive := lifeOf(token, t.GetNow().AsTime())
 	scope := strings.Join(token.GetScope(), ", ")
-	if scope == "" {
+	if scope == "" && apple.Family(token.GetFamily()).Scoped() {
 		scope = "none: whatever the key's role allows"
 	}
 	facts := [][2]string{
@@ -146,6 +143,18 @@ func (a *app) printTrace(name auditlog.Sum, t *signetv1.TraceTokenResponse) erro
 	}
 	cli.Printf(a.Stdout, "\n")
 	return cli.Facts(a.Stdout, [2]string{"to do", advice(token, alive, len(t.GetHolders()) > 0)})
+}
+
+// lifeOf says until when Apple takes a token, and whether it does so now. What has no end is alive.
+func lifeOf(token *signetv1.TracedToken, now time.Time) (text string, alive bool) {
+	if token.GetExpireTime() == nil {
+		return "it has no end, and is ALIVE until its key is revoked at Apple", true
+	}
+	expires := token.GetExpireTime().AsTime()
+	if expires.After(now) {
+		return fmt.Sprintf("%s, ALIVE for another %s", clock(token.GetExpireTime()), expires.Sub(now).Round(time.Second)), true
+	}
+	return fmt.Sprintf("%s, dead for %s", clock(token.GetExpireTime()), now.Sub(expires).Round(time.Second)), false
 }
 
 func stateOf(token *signetv1.TracedToken) string {

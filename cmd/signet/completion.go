@@ -30,11 +30,12 @@ func (a *app) completion(root *cobra.Command) {
 	if err := root.MarkPersistentFlagFilename("config", "yaml", "yml"); err != nil {
 		panic(err) // the flag is there
 	}
-	for _, name := range []string{"show", "activate", "disable", "enable", "revoke"} {
+	for _, name := range []string{"show", "public", "update", "activate", "disable", "enable", "revoke"} {
 		command(root, "key", name).ValidArgsFunction = a.completeFirst(keyNames)
 	}
 	profiles := a.completeFirst(profileNames)
 	command(root, "mint").ValidArgsFunction = profiles
+	a.completeFilled(command(root, "mint"))
 	command(root, "profile", "show").ValidArgsFunction = profiles
 	for _, name := range []string{"list", "watch"} {
 		a.completeFilter(command(root, "audit", name))
@@ -101,6 +102,41 @@ func (a *app) completeFilter(c *cobra.Command) {
 			panic(err) // the flags are there
 		}
 	}
+}
+
+// completeFilled completes the flags that fill in a value with those that the profile allows.
+func (a *app) completeFilled(c *cobra.Command) {
+	for _, name := range []string{"product", "offer", "developer-id"} {
+		complete := func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.completeFirst(func(ctx context.Context, cl *client.Client) ([]string, error) {
+				return allowedValues(ctx, cl, args[0], name)
+			})(c, nil, begun)
+		}
+		if err := c.RegisterFlagCompletionFunc(name, complete); err != nil {
+			panic(err) // the flags are there
+		}
+	}
+}
+
+// allowedValues are those that a profile lists for a flag.
+func allowedValues(ctx context.Context, cl *client.Client, profile, flag string) ([]string, error) {
+	for p, err := range cl.AllProfiles(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if p.GetName() != profile {
+			continue
+		}
+		for _, f := range p.GetParameters() {
+			if of, ok := flagOfField(f.GetName()); ok && of.name == flag {
+				return f.GetValues(), nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // keyNames are the keys that the caller may read, with what they are.

@@ -56,6 +56,9 @@ func (a *app) exec() *cobra.Command {
                          signet mint -o json prints; 403 when the token was denied, 503 when there is none for another reason
   SIGNET_TOKEN_URL_AUTH  what the header Authorization must be there; a secret like the token itself
 
+It is for tokens that go into a header or a form, and for those that a page is handed. What Apple takes once, such as the signature of an
+offer, a program mints by itself, with signet mint, each time that it needs one.
+
 A program that runs longer than a token lives reads one of the latter two again, each time that it needs the token. When the policy
 does not allow the token any more, or the key is off, this is said on standard error, the file is removed and the address answers 403;
 the program goes on, unless --stop-on-denied is given, and the token comes back when it is allowed again. A token that the program
@@ -137,7 +140,7 @@ func (a *app) runWith(ctx context.Context, source tokens, o execOptions, path st
 	defer signal.Stop(signals)
 	first, err := source.Token(ctx)
 	if err != nil {
-		return mintProblem(nil, err)
+		return execProblem(err)
 	}
 	patient.Store(true)
 	if err := ctx.Err(); err != nil {
@@ -183,6 +186,15 @@ func (a *app) runWith(ctx context.Context, source tokens, o execOptions, path st
 		return err
 	}
 	return cli.Exit(code)
+}
+
+// execProblem is mintProblem, but for what no program can be run with.
+func execProblem(err error) error {
+	if errors.Is(err, client.ErrSingleUse) || reasonOf(err) == "UNFIT_REQUEST" {
+		return &cli.Failure{Err: err, Todo: "signet exec fills nothing in, and keeps a token for a while: have the program run signet mint, each time that it needs one; " +
+			"signet profile show has the very command line"}
+	}
+	return mintProblem(nil, err)
 }
 
 // say tells whoever started signet what its program cannot know.

@@ -198,7 +198,7 @@ func TestExecWithoutReader(t *testing.T) {
 	r, w, err := os.Pipe()
 	b.check(err)
 	b.check(r.Close())
-	cmd := b.command(nil, "exec", "release", "--ttl", "31s", "--kill-after", "100ms", "--", "probe", b.out, "ignore")
+	cmd := b.command(nil, "exec", "release", "--ttl", "33s", "--kill-after", "100ms", "--", "probe", b.out, "ignore")
 	cmd.Stderr = w
 	b.check(cmd.Start())
 	b.check(w.Close())

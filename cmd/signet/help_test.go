@@ -10,14 +10,23 @@ import (
 	"github.com/p8signet/signet/cmd/internal/cli"
 )
 
+// ids and changeable are the flags of what a key file does not say.
+const (
+	ids        = " app-id client-id key-id team-id"
+	changeable = " environment roles services topics"
+)
+
 // commands are those of the plan, each with the flags that it must have beside --help and --config.
 var commands = map[string]string{
-	"signet mint":                  "fresh output receipt scope ttl",
+	"signet mint":                  "account allow-introductory-offer developer-id file-name fresh offer output product receipt request scope snapshot transaction ttl",
 	"signet profile list":          "output",
 	"signet profile show":          "output",
 	"signet key recipient":         "out",
-	"signet key seal":              "from-env issuer-id key-id kind name out to",
-	"signet key import":            "allow-duplicate dir dry-run from-env issuer-id key-id kind output prefix skip-bad",
+	"signet key seal":              "from-env issuer-id kind name out to" + ids + changeable,
+	"signet key import":            "allow-duplicate dir dry-run from-env issuer-id kind output prefix skip-bad" + ids + changeable,
+	"signet key generate":          "kind out output" + ids,
+	"signet key public":            "out output version",
+	"signet key update":            "output reason version" + ids + changeable,
 	"signet key list":              "output",
 	"signet key show":              "output",
 	"signet key activate":          "output",

@@ -33,7 +33,8 @@ active, later ones wait for signet key activate.
 A plain key is sealed to the vault in this process, so no plaintext key goes over the wire. FILE may be the .p8 file as Apple handed
 it out; the JSON that fastlane or rcodesign keeps it in; asc's config.json, of which NAME picks one key; or - for standard input.
 With --from-env it is what the variables of fastlane (APP_STORE_CONNECT_API_KEY_…, SPACESHIP_CONNECT_API_…) or asc (ASC_…) say. Paths
-in a file are taken from the folder of that file. What a file says of its key is taken over, and a flag may complete it.
+in a file are taken from the folder of that file. What a file says of its key is taken over, and a flag may complete it. What kind of
+key it is, --kind says, or the name of Apple's file, or a flag that only one kind has; signet key --help lists the kinds.
 
 A sealed file, which signet key seal made, goes as it is; facts given here complete what was sealed in it, and must not differ from it.
 
@@ -41,6 +42,7 @@ With --dir all keys of a folder are imported, and with FILE alone all that asc's
 config gives it, or that of its file without the ending, in lower case, with a hyphen for whatever a name cannot have. The plan is
 printed first; if one key cannot be imported none is, unless --skip-bad leaves the bad ones out. Run again it goes on where it stopped.`,
 		Example: `  signet key import asc-release AuthKey_2X9R4HXF34.p8 --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a
+  signet key import push AuthKey_ABC123DEFG.p8 --team-id DEF123GHIJ --services apns --environment production
   signet key import asc-release fastlane/api_key.json
   signet key import asc-release --from-env
   signet key import asc-release release.sealed
@@ -94,7 +96,7 @@ func (f *importFlags) args(c *cobra.Command, args []string) error {
 		return fmt.Errorf("%s wants NAME FILE, and got %s", c.CommandPath(), cli.Count(len(args), "argument"))
 	}
 	if f.many(args) {
-		if f.keyID != "" || f.allowDuplicate != "" {
+		if f.texts.KeyID != "" || f.allowDuplicate != "" {
 			return fmt.Errorf("--key-id and --allow-duplicate are for one key: import it alone, with NAME FILE")
 		}
 	} else if f.prefix != "" || f.skipBad {
@@ -140,7 +142,7 @@ func (a *app) send(ctx context.Context, cl *client.Client, to sealed.Recipient, 
 	if s.sealed != nil {
 		req.Sealed = s.sealed
 		if !f.keyFlags.many { // what was sealed is complete, and need not be what the other files lack
-			req.Facts = &signetv1.KeyFacts{Kind: f.kind, KeyId: f.keyID, IssuerId: f.issuerID}
+			req.Facts = f.wire()
 		}
 	} else {
 		file, _, err := a.seal(s.key, to, s.facts, name)
@@ -163,7 +165,7 @@ func importProblem(err error) error {
 	}
 	switch e.Reason() {
 	case "KEY_KNOWN":
-		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of it; a key that is here under another name is let in under a second one with --allow-duplicate"}
+		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of it; a key that is here under another name is let in under a second one with --allow-duplicate, unless it is revoked"}
 	case "NO_DUPLICATE":
 		return &cli.Failure{Err: err, Todo: "leave --allow-duplicate out to import it as a new key"}
 	case "SEAL_EXPIRED":
@@ -171,7 +173,7 @@ func importProblem(err error) error {
 	case "SEAL_OTHER_VAULT":
 		return &cli.Failure{Err: err, Todo: "import it into the vault that it was sealed to, or seal it again to this one: signet key recipient"}
 	case "SEAL_MISMATCH":
-		return &cli.Failure{Err: err, Todo: "leave the flag out to take what was sealed, or seal the file again with the right facts"}
+		return &cli.Failure{Err: err, Todo: "signet key show NAME says what is known of the key; of a sealed file, leave the flag out to take what was sealed, or seal it again with the right facts"}
 	}
 	return err
 }
@@ -199,8 +201,11 @@ func (a *app) printImported(resp *signetv1.ImportKeyResponse, format string) err
 	return nil
 }
 
-// importedVersion is the version that an import added.
-func importedVersion(resp *signetv1.ImportKeyResponse) *signetv1.KeyVersion {
+// importedVersion is the version that an import, or the making of a key, added.
+func importedVersion(resp interface {
+	GetKey() *signetv1.Key
+	GetVersion() int32
+}) *signetv1.KeyVersion {
 	for _, v := range resp.GetKey().GetVersions() {
 		if v.GetNumber() == resp.GetVersion() {
 			return v

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,12 +149,13 @@ func judge(items []*item, f keyFlags) {
 		if i.Plan == planBad {
 			continue
 		}
-		if err := i.source.complete(f); err != nil {
+		err := i.source.complete(f)
+		facts := i.source.facts
+		i.Kind, i.KeyID, i.IssuerID = string(facts.Kind), string(facts.KeyID), string(facts.Issuer)
+		if err != nil {
 			i.bad(err)
 			continue
 		}
-		facts := i.source.facts
-		i.Kind, i.KeyID, i.IssuerID = string(facts.Kind), string(facts.KeyID), string(facts.Issuer)
 		if kept[i.Fingerprint] == nil {
 			kept[i.Fingerprint] = i
 		}
@@ -231,7 +233,15 @@ func (i *item) planBy(here *signetv1.Key, is []named, duplicate string) {
 		i.bad(fmt.Errorf("the vault has it already as %s: to have it under two names, import it alone with --allow-duplicate %s", is[0].key, is[0].key))
 	case len(is) == 0 && duplicate != "":
 		i.bad(fmt.Errorf("--allow-duplicate: the vault does not have this key"))
-	case here != nil && (here.GetKind() != i.Kind || here.GetIssuerId() != i.IssuerID):
-		i.bad(fmt.Errorf("the vault has a key of that name with another kind or issuer ID: it needs another name"))
+	case here != nil:
+		facts := i.source.facts
+		facts.KeyID = "" // a version's
+		known, all := wireFacts(here)
+		switch both, differs := known.Complete(facts); {
+		case differs != "":
+			i.bad(fmt.Errorf("the vault has a key of that name with another %s: it needs another name", differs))
+		case all && !reflect.DeepEqual(both.Texts(), known.Texts()):
+			i.bad(fmt.Errorf("more is said of it than the vault knows of the key of that name: leave that out, or add it with signet key update first"))
+		}
 	}
 }

@@ -2,6 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,39 +38,104 @@ func TestKeyNameOf(t *testing.T) {
 	}
 }
 
+const adsID = "SEARCHADS.9703f56c-10ce-4876-8f59-e78e5e23a152"
+
+func said(t apple.FactTexts) keyFlags       { return keyFlags{factFlags: factFlags{t}} }
+func saidOfMany(t apple.FactTexts) keyFlags { return keyFlags{factFlags: factFlags{t}, many: true} }
+
+// sec1Key is a key as openssl ecparam -genkey writes it, which is how Apple Ads has its customers make theirs.
+func sec1Key(t *testing.T) *apple.Key {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := apple.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !key.SEC1() {
+		t.Fatal("the key is not known to be in SEC1 form")
+	}
+	return key
+}
+
 // TestComplete settles what flags, text and file name say, each against the others.
 func TestComplete(t *testing.T) {
 	const issuer, other = "57246542-96fe-1a63-e053-0824d011072a", "69a6de70-03db-47e3-e053-5b8c7c11a4d1"
+	sec1 := sec1Key(t)
 	team := apple.Handed{Kind: apple.KindAppStoreConnect, KeyID: "AAAAAAAAAA", Issuer: issuer}
 	tests := []struct {
 		name   string
 		handed apple.Handed
+		key    *apple.Key
 		file   string
 		flags  keyFlags
 		want   apple.Facts
 		err    string
 		notes  []string
 	}{
-		{name: "flags and the file's name", file: "x/AuthKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "enterprise", issuerID: issuer}, want: apple.Facts{Kind: apple.KindEnterprise, KeyID: "BBBBBBBBBB", Issuer: issuer}},
+		{name: "flags and the file's name", file: "x/AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Kind: "enterprise", Issuer: issuer}), want: apple.Facts{Kind: apple.KindEnterprise, KeyID: "BBBBBBBBBB", Issuer: issuer}},
 		{name: "the text alone", handed: team, file: "x.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
-		{name: "flags that agree", handed: team, flags: keyFlags{kind: "app-store-connect", keyID: "AAAAAAAAAA", issuerID: strings.ToUpper(issuer)}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
-		{name: "another kind", handed: team, flags: keyFlags{kind: "enterprise"}, want: apple.Facts{Kind: apple.KindEnterprise, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"which counts"}},
-		{name: "another key ID", handed: team, flags: keyFlags{keyID: "BBBBBBBBBB"}, err: "--key-id is not the key ID"},
-		{name: "another issuer", handed: team, flags: keyFlags{issuerID: other}, err: "--issuer-id is not the issuer ID"},
-		{name: "an odd key ID", handed: apple.Handed{Kind: team.Kind, Issuer: issuer}, flags: keyFlags{keyID: "SHORT"}, want: apple.Facts{Kind: team.Kind, KeyID: "SHORT", Issuer: issuer}, notes: []string{"ten upper-case"}},
+		{name: "flags that agree", handed: team, flags: said(apple.FactTexts{Kind: "app-store-connect", KeyID: "AAAAAAAAAA", Issuer: strings.ToUpper(issuer)}), want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
+		{name: "another kind", handed: team, flags: said(apple.FactTexts{Kind: "enterprise"}), want: apple.Facts{Kind: apple.KindEnterprise, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"which counts"}},
+		{name: "another key ID", handed: team, flags: said(apple.FactTexts{KeyID: "BBBBBBBBBB"}), err: "--key-id is not the key ID"},
+		{name: "another issuer", handed: team, flags: said(apple.FactTexts{Issuer: other}), err: "--issuer-id is not the issuer ID"},
+		{name: "an odd key ID", handed: apple.Handed{Kind: team.Kind, Issuer: issuer}, flags: said(apple.FactTexts{KeyID: "SHORT"}), want: apple.Facts{Kind: team.Kind, KeyID: "SHORT", Issuer: issuer}, notes: []string{"ten upper-case"}},
 		{name: "a file of another name", handed: team, file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"than the text beside the key, which counts"}},
 		{name: "a file of an individual's name", handed: team, file: "ApiKey_AAAAAAAAAA.p8", want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"individual key, and it is taken for"}},
-		{name: "a kind of a later day", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "app-store-connect", issuerID: issuer}, err: "does not know"},
-		{name: "many: flags fill in", flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true}, file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}},
-		{name: "many: flags give way", handed: team, flags: keyFlags{kind: "enterprise", issuerID: other, many: true}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
-		{name: "many: an individual key gets no issuer", handed: apple.Handed{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}, flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true},
+		{name: "an In-App Purchase key's name", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Issuer: issuer}), want: apple.Facts{Kind: apple.KindInAppPurchase, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"taken for an in-app-purchase key"}},
+		{name: "an individual's name", file: "ApiKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: apple.KindAppStoreConnectIndividual, KeyID: "BBBBBBBBBB"}, notes: []string{"taken for an app-store-connect-individual key"}},
+		{name: "an In-App Purchase key's name, as a team key", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), err: "--kind says another"},
+		{name: "an In-App Purchase key without its issuer", file: "SubscriptionKey_BBBBBBBBBB.p8", err: "a key of kind in-app-purchase needs --issuer-id"},
+		{name: "no kind", file: "AuthKey_BBBBBBBBBB.p8", err: "--kind is needed"},
+		{name: "an issuer makes it a team's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Issuer: issuer}), want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"by its issuer ID it is taken for a team key"}},
+		{name: "an issuer, and another name", file: "x.p8", flags: said(apple.FactTexts{KeyID: "BBBBBBBBBB", Issuer: issuer}), err: "--kind is needed"},
+		{name: "an In-App Purchase key's name, and the portal's flags", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"apns"}}), err: "a key of kind in-app-purchase has no team ID"},
+		{name: "an individual's name, and an issuer", file: "ApiKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Issuer: issuer}), err: "an individual key has no issuer ID"},
+		{name: "a client and a team of two kinds", file: "ads.pem", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Client: adsID, KeyID: "a273d0d3-4d9e-458c-a173-0db8619ca7d7"}), err: "the team ID is that of another kind"},
+		{name: "a client and services", file: "ads.pem", flags: said(apple.FactTexts{Client: adsID, Services: []string{"apns"}}), err: "a key of kind apple-ads has no list of services"},
+		{name: "a SEC1 file is none of the portal's", key: sec1, file: "x.pem", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"apns"}}), err: "--kind is needed"},
+		{name: "a SEC1 file of the portal's, if one says so", key: sec1, file: "x.pem", flags: said(apple.FactTexts{Kind: "developer-portal", KeyID: "BBBBBBBBBB", Team: "DEF123GHIJ", Services: []string{"apns"}}),
+			want: apple.Facts{Kind: apple.KindDeveloperPortal, KeyID: "BBBBBBBBBB", Team: "DEF123GHIJ", Services: []apple.Service{"apns"}}},
+		{name: "a team makes it the portal's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"device-check", "apns", "apns"}}),
+			want: apple.Facts{Kind: apple.KindDeveloperPortal, KeyID: "BBBBBBBBBB", Team: "DEF123GHIJ", Services: []apple.Service{"apns", "device-check"}}},
+		{name: "services make it the portal's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Services: []string{"apns"}}), err: "a key of kind developer-portal needs --team-id"},
+		{name: "all that the portal's lacks", file: "x.p8", flags: said(apple.FactTexts{Kind: "developer-portal"}), err: "needs --key-id and --team-id and --services"},
+		{name: "a service that is none", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Services: []string{"push"}}), err: "--services: unknown service"},
+		{name: "topics without APNs", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"weatherkit"}, Topics: []string{"com.example.app"}}), err: "topics are of APNs"},
+		{name: "an issuer of the portal's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"apns"}, Issuer: issuer}), err: "has no issuer ID"},
+		{name: "a client makes it Apple Ads'", file: "ads.pem", flags: said(apple.FactTexts{Client: adsID, Team: adsID, KeyID: "a273d0d3-4d9e-458c-a173-0db8619ca7d7"}),
+			want: apple.Facts{Kind: apple.KindAppleAds, KeyID: "a273d0d3-4d9e-458c-a173-0db8619ca7d7", Team: adsID, Client: adsID}},
+		{name: "a client makes it Business'", file: "business.pem", flags: said(apple.FactTexts{Client: "BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152", KeyID: "d136aa66-0c3b-4bd4-9892-c20e8db024ab"}),
+			want: apple.Facts{Kind: apple.KindSchoolBusiness, KeyID: "d136aa66-0c3b-4bd4-9892-c20e8db024ab", Client: "BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152"}},
+		{name: "the client of another kind", file: "ads.pem", flags: said(apple.FactTexts{Kind: "school-business", Client: adsID, KeyID: "d136aa66-0c3b-4bd4-9892-c20e8db024ab"}), err: "that of another kind"},
+		{name: "an odd key ID of Apple Ads", file: "ads.pem", flags: said(apple.FactTexts{Client: adsID, Team: adsID, KeyID: "2X9R4HXF34"}),
+			want: apple.Facts{Kind: apple.KindAppleAds, KeyID: "2X9R4HXF34", Team: adsID, Client: adsID}, notes: []string{"not a UUID"}},
+		{name: "an app makes it a marketplace's", file: "AuthKey_BBBBBBBBBB.p8", flags: said(apple.FactTexts{App: "1234567890"}), want: apple.Facts{Kind: apple.KindMarketplace, App: "1234567890"}},
+		{name: "many: each takes what its kind has", file: "AuthKey_BBBBBBBBBB.p8", flags: saidOfMany(apple.FactTexts{Kind: "developer-portal", Team: "DEF123GHIJ", Services: []string{"apns"}, Issuer: issuer}),
+			want: apple.Facts{Kind: apple.KindDeveloperPortal, KeyID: "BBBBBBBBBB", Team: "DEF123GHIJ", Services: []apple.Service{"apns"}}},
+		{name: "many: flags fill in", flags: saidOfMany(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), file: "AuthKey_BBBBBBBBBB.p8", want: apple.Facts{Kind: team.Kind, KeyID: "BBBBBBBBBB", Issuer: issuer}},
+		{name: "many: flags give way", handed: team, flags: saidOfMany(apple.FactTexts{Kind: "enterprise", Issuer: other}), want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}},
+		{name: "many: an individual key gets no issuer", handed: apple.Handed{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}, flags: saidOfMany(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}),
 			want: apple.Facts{Kind: apple.KindAppStoreConnectIndividual, KeyID: "AAAAAAAAAA"}},
-		{name: "many: an individual's file among a team's", file: "ApiKey_BBBBBBBBBB.p8", flags: keyFlags{kind: "app-store-connect", issuerID: issuer, many: true}, err: "--kind says another"},
+		{name: "many: an In-App Purchase key among the portal's", file: "SubscriptionKey_BBBBBBBBBB.p8", flags: saidOfMany(apple.FactTexts{Issuer: issuer, Team: "DEF123GHIJ", Services: []string{"apns"}}),
+			want: apple.Facts{Kind: apple.KindInAppPurchase, KeyID: "BBBBBBBBBB", Issuer: issuer}, notes: []string{"taken for an in-app-purchase key"}},
+		{name: "many: a team's or the portal's", file: "AuthKey_BBBBBBBBBB.p8", flags: saidOfMany(apple.FactTexts{Issuer: issuer, Team: "DEF123GHIJ", Services: []string{"apns"}}), err: "--kind is needed"},
+		{name: "many: the portal's among those of Apple Ads", file: "AuthKey_BBBBBBBBBB.p8", flags: saidOfMany(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"apns"}, Client: adsID}),
+			want: apple.Facts{Kind: apple.KindDeveloperPortal, KeyID: "BBBBBBBBBB", Team: "DEF123GHIJ", Services: []apple.Service{"apns"}}},
+		{name: "many: Apple Ads' among the portal's", key: sec1, file: "ads.pem", flags: saidOfMany(apple.FactTexts{Services: []string{"apns"}, Client: adsID}), err: "a key of kind apple-ads needs the key ID in the name AuthKey_<key ID>.p8, or --key-id for one key alone and --team-id"},
+		{name: "many: the portal's or Business'", file: "x.pem", flags: saidOfMany(apple.FactTexts{Team: "DEF123GHIJ", Services: []string{"apns"}, Client: "BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152"}), err: "--kind is needed"},
+		{name: "many: an individual's file among a team's", file: "ApiKey_BBBBBBBBBB.p8", flags: saidOfMany(apple.FactTexts{Kind: "app-store-connect", Issuer: issuer}), err: "--kind says another"},
 		{name: "the lifetime", handed: apple.Handed{Shape: apple.ShapeFastlane, Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer, Duration: 500 * time.Second}, want: apple.Facts{Kind: team.Kind, KeyID: team.KeyID, Issuer: issuer}, notes: []string{"ttl: 8m20s"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := &source{label: "it", handed: tt.handed, keyFile: tt.file}
+			s := &source{label: "it", handed: tt.handed, key: tt.key, keyFile: tt.file}
 			err := s.complete(tt.flags)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
@@ -96,11 +166,16 @@ func TestComplete(t *testing.T) {
 
 // TestPlanBy plans a key by every state in which the vault may have it already.
 func TestPlanBy(t *testing.T) {
+	const issuer = "57246542-96fe-1a63-e053-0824d011072a"
 	const active, revoked = signetv1.VersionState_VERSION_STATE_ACTIVE, signetv1.VersionState_VERSION_STATE_REVOKED
 	here := &signetv1.Key{Name: "a", Kind: "enterprise", Versions: []*signetv1.KeyVersion{{}, {}}}
+	withRoles := func(roles ...string) *signetv1.Key {
+		return &signetv1.Key{Name: "a", Kind: "enterprise", IssuerId: issuer, Facts: &signetv1.KeyFacts{Roles: roles}}
+	}
 	tests := []struct {
 		name      string
 		here      *signetv1.Key
+		roles     []apple.Role
 		is        []named
 		duplicate string
 		plan      string
@@ -109,6 +184,13 @@ func TestPlanBy(t *testing.T) {
 		{name: "new", plan: planNew},
 		{name: "a version", here: here, plan: "version 3"},
 		{name: "another kind", here: &signetv1.Key{Kind: "app-store-connect"}, plan: planBad, says: "another name"},
+		{name: "another issuer", here: &signetv1.Key{Kind: "enterprise", IssuerId: "69a6de70-03db-47e3-e053-5b8c7c11a4d1"}, plan: planBad, says: "another issuer id"},
+		{name: "a version, with roles that the key has", here: withRoles("APP_MANAGER"), roles: []apple.Role{apple.RoleAppManager}, plan: "version 1"},
+		{name: "a version, which inherits them", here: withRoles("APP_MANAGER"), plan: "version 1"},
+		{name: "other roles", here: withRoles("ADMIN"), roles: []apple.Role{apple.RoleAppManager}, plan: planBad, says: "another list of roles"},
+		{name: "roles that the key has not", here: withRoles(), roles: []apple.Role{apple.RoleAppManager}, plan: planBad, says: "signet key update first"},
+		{name: "roles of a server that says no facts", here: here, roles: []apple.Role{apple.RoleAppManager}, plan: "version 3"},
+		{name: "roles that this program does not know", here: withRoles("SORCERER"), roles: []apple.Role{apple.RoleAppManager}, plan: "version 1"},
 		{name: "there", here: here, is: []named{{"a", active}}, plan: planHere},
 		{name: "there and elsewhere", here: here, is: []named{{"b", active}, {"a", active}}, plan: planHere},
 		{name: "elsewhere", is: []named{{"b", active}}, plan: planBad, says: "--allow-duplicate b"},
@@ -120,7 +202,7 @@ func TestPlanBy(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			i := &item{Name: "a", Kind: "enterprise"}
+			i := &item{Name: "a", source: &source{facts: apple.Facts{Kind: apple.KindEnterprise, KeyID: "2X9R4HXF34", Issuer: issuer, Roles: tt.roles}}}
 			i.planBy(tt.here, tt.is, tt.duplicate)
 			if i.Plan != tt.plan || !strings.Contains(i.Problem, tt.says) {
 				t.Errorf("plan %q, problem %q", i.Plan, i.Problem)

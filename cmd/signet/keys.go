@@ -17,9 +17,21 @@ import (
 )
 
 func (a *app) key() *cobra.Command {
-	return cli.Group("key", "Seal, import, rotate and revoke keys",
-		a.keyRecipient(), a.keySeal(), a.keyImport(), a.keyList(), a.keyShow(),
+	group := cli.Group("key", "Seal, import, make, rotate and revoke keys",
+		a.keyRecipient(), a.keySeal(), a.keyImport(), a.keyGenerate(), a.keyPublic(), a.keyList(), a.keyShow(), a.keyUpdate(),
 		a.keyActivate(), a.keyDisable(), a.keyEnable(), a.keyRevoke())
+	group.Long = `Seal, import, make, rotate and revoke keys. What must be known of a key depends on its kind:
+
+  app-store-connect             a team key, AuthKey_<key ID>.p8: --issuer-id; --roles where they are known
+  app-store-connect-individual  a user's own, ApiKey_<key ID>.p8: nothing more; --roles where they are known
+  enterprise                    of the Enterprise Program, AuthKey_<key ID>.p8: --issuer-id; --roles where they are known
+  in-app-purchase               SubscriptionKey_<key ID>.p8: --issuer-id
+  developer-portal              APNs, DeviceCheck, Sign in with Apple and others, AuthKey_<key ID>.p8: --team-id and --services;
+                                for APNs --environment and --topics where they are known
+  apple-ads                     a .pem that you made, or signet key generate: --key-id, --team-id and --client-id
+  school-business               of Apple School Manager or Apple Business, a .pem: --key-id and --client-id
+  marketplace                   that you made, or signet key generate: --app-id`
+	return group
 }
 
 func (a *app) keyList() *cobra.Command {
@@ -218,7 +230,11 @@ cannot be called back; revoking the key at Apple ends it sooner.`,
 }
 
 func (a *app) printExposure(x *signetv1.Exposure) error {
-	if err := cli.Facts(a.Stdout, [2]string{"exposure ends", clock(x.GetUpperBound()) + " at the latest"}); err != nil {
+	ends := "never, unless the key is revoked at Apple"
+	if !x.GetUnending() {
+		ends = clock(x.GetUpperBound()) + " at the latest"
+	}
+	if err := cli.Facts(a.Stdout, [2]string{"exposure ends", ends}); err != nil {
 		return err
 	}
 	for _, l := range x.GetLogs() {
@@ -228,10 +244,10 @@ func (a *app) printExposure(x *signetv1.Exposure) error {
 		case l.GetTokens() == 0:
 			cli.Printf(a.Stdout, "log %s: no token is alive\n", l.GetOrigin())
 		default:
-			cli.Printf(a.Stdout, "log %s: %s alive, the last until %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), clock(l.GetLastExpireTime()))
+			cli.Printf(a.Stdout, "log %s: %s alive, the last expires: %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), until(l.GetLastExpireTime()))
 			rows := [][]string{{"HOLDER", "TOKENS", "LAST EXPIRES"}}
 			for _, h := range l.GetHolders() {
-				rows = append(rows, []string{h.GetId(), strconv.FormatInt(h.GetTokens(), 10), clock(h.GetLastExpireTime())})
+				rows = append(rows, []string{h.GetId(), strconv.FormatInt(h.GetTokens(), 10), until(h.GetLastExpireTime())})
 			}
 			if err := cli.Table(a.Stdout, rows); err != nil {
 				return err
@@ -252,6 +268,14 @@ func (a *app) printKey(k *signetv1.Key, format string) error {
 		[2]string{"name", k.GetName()},
 		[2]string{"kind", k.GetKind()},
 		[2]string{"issuer id", k.GetIssuerId()},
+		[2]string{"team id", k.GetFacts().GetTeamId()},
+		[2]string{"client id", k.GetFacts().GetClientId()},
+		[2]string{"app id", k.GetFacts().GetAppId()},
+		[2]string{"services", strings.Join(k.GetFacts().GetServices(), ", ")},
+		[2]string{"environment", k.GetFacts().GetEnvironment()},
+		[2]string{"topics", strings.Join(k.GetFacts().GetTopics(), ", ")},
+		[2]string{"roles", strings.Join(k.GetFacts().GetRoles(), ", ")},
+		[2]string{"incomplete", k.GetIncomplete()},
 		[2]string{"state", keyState(k)},
 		[2]string{"problem", k.GetProblem()},
 		[2]string{"active version", number(k.GetActiveVersion())},
@@ -305,7 +329,10 @@ func activeVersion(k *signetv1.Key) *signetv1.KeyVersion {
 // keyState is what a reader wants to know: whether it mints, and if not, why. An enabled key without a version that could is not
 // called enabled; -o json has the state itself.
 func keyState(k *signetv1.Key) string {
-	if k.GetState() != signetv1.KeyState_KEY_STATE_ENABLED || k.GetActiveVersion() != 0 {
+	switch {
+	case k.GetState() == signetv1.KeyState_KEY_STATE_ENABLED && k.GetActiveVersion() != 0 && k.GetIncomplete() != "":
+		return "incomplete"
+	case k.GetState() != signetv1.KeyState_KEY_STATE_ENABLED, k.GetActiveVersion() != 0:
 		return word(k.GetState().String(), "KEY_STATE_")
 	}
 	for _, v := range k.GetVersions() {
@@ -327,6 +354,14 @@ func number(n int32) string {
 		return ""
 	}
 	return strconv.Itoa(int(n))
+}
+
+// until is the end of a token's life as the tables print it.
+func until(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "never"
+	}
+	return clock(t)
 }
 
 // clock is a time as the tables print it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,25 +58,6 @@ compare the fingerprint over another channel when the other side has no client.y
 	return cmd
 }
 
-// keyFlags are the facts that a key file does not hold.
-type keyFlags struct {
-	kind, keyID, issuerID string
-	many                  bool // they are for many keys, so each takes only what nothing else says of it
-}
-
-func (f *keyFlags) add(cmd *cobra.Command) {
-	kinds := make([]string, 0, len(apple.Kinds()))
-	for _, k := range apple.Kinds() {
-		kinds = append(kinds, string(k))
-	}
-	cmd.Flags().StringVar(&f.kind, "kind", "", "what Apple calls the key: "+strings.Join(kinds, ", "))
-	cmd.Flags().StringVar(&f.keyID, "key-id", "", "Apple's key ID; taken from what the file says, or from its name, AuthKey_<key ID>.p8, when left out")
-	cmd.Flags().StringVar(&f.issuerID, "issuer-id", "", "the issuer ID, a UUID shown above Apple's list of keys; an individual key has none")
-	if err := cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // the flag is four lines above
-	}
-}
-
 func (a *app) warn(format string, args ...any) {
 	cli.Printf(a.Stderr, "signet: warning: %s\n", cli.Printable(fmt.Sprintf(format, args...)))
 }
@@ -89,7 +69,7 @@ func (a *app) seal(key *apple.Key, r sealed.Recipient, facts apple.Facts, name s
 	}
 	der := key.PKCS8()
 	defer clear(der)
-	file, err := sealed.Seal(r, der, sealed.Facts{Kind: string(facts.Kind), KeyID: string(facts.KeyID), Issuer: string(facts.Issuer), Name: name})
+	file, err := sealed.Seal(r, der, sealedFacts(facts, name))
 	if err != nil {
 		return nil, "", fmt.Errorf("sealing: %w", err)
 	}
@@ -109,6 +89,7 @@ vault opens it, at signet key import. No server is needed. FILE may be whatever 
 The recipient is verified with the log key that your client.yaml pins. Without a client.yaml it cannot be: compare the fingerprint
 that this prints with the one that signet key recipient printed for the operator.`,
 		Example: `  signet key seal AuthKey_2X9R4HXF34.p8 --to recipient.txt --kind app-store-connect --issuer-id 57246542-96fe-1a63-e053-0824d011072a --out release.sealed
+  signet key seal AuthKey_ABC123DEFG.p8 --to recipient.txt --team-id DEF123GHIJ --services apns,device-check --out portal.sealed
   signet key seal ApiKey_7UD1300098.p8 --to recipient.txt --kind app-store-connect-individual --out mine.sealed`,
 		Args: func(c *cobra.Command, args []string) error {
 			if fromEnv {

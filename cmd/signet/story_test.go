@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
@@ -30,10 +31,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
 	"github.com/p8signet/signet/cmd/internal/daemon"
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/proto/sealed"
+	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 )
 
 // TestMain makes both programs commands of the stories, and probe, which is what signet exec runs there.
@@ -67,6 +70,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "p8": cmdP8, "jwt": cmdJWT, "ready": cmdReady, "recipient": cmdRecipient, "flip": cmdFlip, "cut": cmdCut, "field": cmdField, "modes": cmdModes, "der": cmdDER, "p8s": cmdP8s, "wrap": cmdWrap,
+			"keyof": cmdKeyOf, "offer": cmdOffer, "snapshot": cmdSnapshot,
 		},
 	})
 }
@@ -121,6 +125,10 @@ func cmdP8(ts *testscript.TestScript, neg bool, args []string) {
 		text = text[:len(text)/2]
 	case "encrypted":
 		text = pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der})
+	case "sec1":
+		sec1, err := x509.MarshalECPrivateKey(key)
+		ts.Check(err)
+		text = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1})
 	case "rsa":
 		rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 		ts.Check(err)
@@ -177,7 +185,8 @@ func cmdWrap(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(text), 0o600))
 }
 
-// cmdJWT verifies a token with golang-jwt's parser and the public key alone, and prints header and claims: jwt TOKEN-FILE PUB-FILE
+// cmdJWT verifies a token with golang-jwt's parser and the public key alone, and prints its lifetime, or that it has none, header and
+// claims: jwt TOKEN-FILE PUB-FILE
 func cmdJWT(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: jwt TOKEN-FILE PUB-FILE")
@@ -185,8 +194,10 @@ func cmdJWT(ts *testscript.TestScript, neg bool, args []string) {
 	pub, err := jwt.ParseECPublicKeyFromPEM([]byte(ts.ReadFile(args[1])))
 	ts.Check(err)
 	text := strings.TrimSpace(ts.ReadFile(args[0]))
-	text = strings.TrimPrefix(text, "Authorization: Bearer ")
-	token, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return pub, nil }, jwt.WithValidMethods([]string{"ES256"}), jwt.WithExpirationRequired(), jwt.WithIssuedAt())
+	for _, before := range []string{"Authorization: ", "Bearer ", "bearer "} {
+		text = strings.TrimPrefix(text, before)
+	}
+	token, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return pub, nil }, jwt.WithValidMethods([]string{"ES256"}), jwt.WithIssuedAt())
 	if neg != (err != nil) {
 		ts.Fatalf("the token verifies: %v", err)
 	}
@@ -201,12 +212,95 @@ func cmdJWT(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	iat, err := claims.GetIssuedAt()
 	ts.Check(err)
-	fmt.Fprintf(ts.Stdout(), "ttl %d\n", int(exp.Sub(iat.Time).Seconds()))
+	if exp == nil {
+		fmt.Fprintln(ts.Stdout(), "no exp")
+	} else {
+		fmt.Fprintf(ts.Stdout(), "ttl %d\n", int(exp.Sub(iat.Time).Seconds()))
+	}
 	for _, v := range []any{token.Header, claims} {
 		out, err := json.Marshal(v)
 		ts.Check(err)
 		fmt.Fprintf(ts.Stdout(), "%s\n", out)
 	}
+}
+
+// cmdKeyOf makes a key and imports it with the operator's client.yaml; its public half goes into NAME.pub: keyof CLIENT-YAML NAME
+// FACT=VALUE…, where a fact is called what the sealed file calls it.
+func cmdKeyOf(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: keyof CLIENT-YAML NAME FACT=VALUE…")
+	}
+	said := make(map[string]string)
+	for _, fact := range args[2:] {
+		name, value, _ := strings.Cut(fact, "=")
+		said[name] = value
+	}
+	text, err := json.Marshal(said)
+	ts.Check(err)
+	var facts sealed.Facts
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	ts.Check(d.Decode(&facts))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	pub, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]+".pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub}), 0o600))
+
+	config, err := client.LoadConfig(ts.MkAbs(args[0]))
+	ts.Check(err)
+	c, err := client.Dial(config)
+	ts.Check(err)
+	defer c.Close()
+	verifier, err := note.NewVerifier(config.Logs[0].Key)
+	ts.Check(err)
+	answer, err := c.GetRecipient(context.Background(), &signetv1.GetRecipientRequest{})
+	ts.Check(err)
+	recipient, err := sealed.ParseRecipient(answer.GetNote(), verifier)
+	ts.Check(err)
+	file, err := sealed.Seal(recipient, der, facts)
+	ts.Check(err)
+	_, err = c.ImportKey(context.Background(), &signetv1.ImportKeyRequest{Name: args[1], Sealed: file})
+	ts.Check(err)
+}
+
+// cmdOffer verifies what an app is handed for an offer of the original style, as Apple does, which knows the rest by itself:
+// offer JSON-FILE PUB-FILE BUNDLE PRODUCT OFFER ACCOUNT
+func cmdOffer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 6 {
+		ts.Fatalf("usage: offer JSON-FILE PUB-FILE BUNDLE PRODUCT OFFER ACCOUNT")
+	}
+	var app struct {
+		KeyIdentifier, Nonce string
+		Timestamp            int64
+		Signature            []byte // standard base64
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &app))
+	pub, err := jwt.ParseECPublicKeyFromPEM([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	signed := strings.Join([]string{args[2], app.KeyIdentifier, args[3], args[4], args[5], app.Nonce, strconv.FormatInt(app.Timestamp, 10)}, "\u2063")
+	sum := sha256.Sum256([]byte(signed))
+	if !ecdsa.VerifyASN1(pub, sum[:], app.Signature) {
+		ts.Fatalf("the signature does not verify")
+	}
+	if age := time.Since(time.UnixMilli(app.Timestamp)); age < 0 || age > time.Hour {
+		ts.Fatalf("it was signed %s ago", age)
+	}
+}
+
+// cmdSnapshot verifies the URL of a map snapshot: snapshot URL-FILE PUB-FILE
+func cmdSnapshot(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: snapshot URL-FILE PUB-FILE")
+	}
+	pub, err := jwt.ParseECPublicKeyFromPEM([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	signed, signature, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(ts.ReadFile(args[0])), "https://snapshot.apple-mapkit.com"), "&signature=")
+	raw, err := base64.RawURLEncoding.DecodeString(signature)
+	ts.Check(err)
+	ts.Check(jwt.SigningMethodES256.Verify(signed, raw, pub))
 }
 
 // cmdDER takes a token apart for openssl: what was signed, and the signature as DER: der TOKEN-FILE SIGNED-FILE SIGNATURE-FILE

@@ -23,8 +23,8 @@ func full() *Entry {
 			Certificate: "sha256:" + strings.Repeat("0", 64),
 		},
 		Peer: "10.0.0.1:443", Profile: "ios", Key: "asc", Version: 2, KeyID: "2X9R4HXF34", Fingerprint: "sha256:" + strings.Repeat("1", 64),
-		Grant: "ci", Policy: "sha256:" + strings.Repeat("2", 64), Requested: &Requested{TTL: 600, Scope: []string{"GET /v1/apps"}},
-		Token:  &Token{Family: "app-store-connect", Scope: []string{"GET /v1/apps", "GET /v1/builds"}, IssuedAt: 1, Expires: 2, SHA256: Sum{1}, Reused: true},
+		Grant: "ci", Policy: "sha256:" + strings.Repeat("2", 64), Requested: &Requested{TTL: 600, Scope: []string{"GET /v1/apps"}, Values: map[string]string{"product_id": "a.b", "offer_id": `o"`, "topics": ""}},
+		Token:  &Token{Family: "app-store-connect", Scope: []string{"GET /v1/apps", "GET /v1/builds"}, IssuedAt: 1, Expires: 2, SHA256: Sum{1}, Nonce: "n-1", Reused: true},
 		Reason: "grüße, \"quoted\" \\ back", Justification: "incident 7", Root: &Root{Lineage: "l", Revision: math.MaxUint64, Digest: "d"},
 		Count: 3, Gap: &Gap{ID: "g1", Kind: "log", Log: "log-0", Size: 0, Hash: Hash{9}}, Issued: &Issued{URI: "spiffe://a/b", SHA256: Sum{2}, Expires: noon},
 	}
@@ -41,6 +41,22 @@ func TestEntryRoundTrip(t *testing.T) {
 		{"full", full(), ""},
 		{"requested ttl", func() *Entry { e := least(); e.Requested = &Requested{TTL: 5}; return e }(), ""},
 		{"requested scope", func() *Entry { e := least(); e.Requested = &Requested{Scope: []string{"x"}}; return e }(), ""},
+		{"requested values", func() *Entry {
+			e := least()
+			e.Requested = &Requested{Values: map[string]string{"": "x", "a": ""}}
+			return e
+		}(), ""},
+		{"requested ttl and values", func() *Entry {
+			e := least()
+			e.Requested = &Requested{TTL: 5, Values: map[string]string{"a": "b"}}
+			return e
+		}(), ""},
+		{"requested scope and values", func() *Entry {
+			e := least()
+			e.Requested = &Requested{Scope: []string{"x"}, Values: map[string]string{"a": "b"}}
+			return e
+		}(), ""},
+		{"token without end, with a nonce", func() *Entry { e := least(); e.Token = &Token{Family: "f", IssuedAt: 1, Nonce: "n"}; return e }(), ""},
 		{"gap without log", func() *Entry { e := least(); e.Gap = &Gap{ID: "g", Kind: "store"}; return e }(), ""},
 		{"token not reused", func() *Entry { e := least(); e.Token = &Token{Family: "f"}; return e }(), ""},
 	}
@@ -93,9 +109,9 @@ func TestEntryVector(t *testing.T) {
 		`"peer":"10.0.0.1:443","profile":"ios","key":"asc","version":2,"kid":"2X9R4HXF34",` +
 		`"fingerprint":"sha256:1111111111111111111111111111111111111111111111111111111111111111","grant":"ci",` +
 		`"policy":"sha256:2222222222222222222222222222222222222222222222222222222222222222",` +
-		`"requested":{"ttl":600,"scope":["GET /v1/apps"]},` +
+		`"requested":{"ttl":600,"scope":["GET /v1/apps"],"values":{"offer_id":"o\"","product_id":"a.b","topics":""}},` +
 		`"token":{"family":"app-store-connect","scope":["GET /v1/apps","GET /v1/builds"],"iat":1,"exp":2,` +
-		`"sha256":"0100000000000000000000000000000000000000000000000000000000000000","reused":true},` +
+		`"sha256":"0100000000000000000000000000000000000000000000000000000000000000","nonce":"n-1","reused":true},` +
 		`"reason":"grüße, \"quoted\" \\ back","justification":"incident 7",` +
 		`"root":{"lineage":"l","revision":18446744073709551615,"digest":"d"},"count":3,` +
 		`"gap":{"id":"g1","kind":"log","log":"log-0","size":0,"hash":"CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},` +
@@ -106,6 +122,28 @@ func TestEntryVector(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
+// TestEarlierEntries: lines that were written before there were values and nonces read as they did.
+func TestEarlierEntries(t *testing.T) {
+	for _, line := range []string{
+		`{"v":1,"time":"2026-03-04T12:00:00.123456Z","node":"n","action":"token.mint","outcome":"allowed","requested":{"ttl":600},` +
+			`"token":{"family":"app-store-connect","iat":1,"exp":2,"sha256":"0100000000000000000000000000000000000000000000000000000000000000","reused":true}}`,
+		`{"v":1,"time":"2026-03-04T12:00:00.123456Z","node":"n","action":"token.mint","outcome":"denied","requested":{"scope":["GET /v1/apps"]}}`,
+		`{"v":1,"time":"2026-03-04T12:00:00.123456Z","node":"n","action":"token.mint","outcome":"denied","requested":{"ttl":600,"scope":["GET /v1/apps"]}}`,
+	} {
+		e, err := ParseEntry([]byte(line))
+		if err != nil {
+			t.Errorf("%v: %s", err, line)
+			continue
+		}
+		if e.Requested.Values != nil || e.Token != nil && e.Token.Nonce != "" {
+			t.Errorf("%+v has more than the line", e)
+		}
+		if again, err := e.AppendJSON(nil); err != nil || string(again) != line {
+			t.Errorf("written again it is %s, %v", again, err)
+		}
 	}
 }
 
@@ -130,6 +168,16 @@ func TestEntryRefused(t *testing.T) {
 				e.Principal.Claims[strings.Repeat("a", i+1)] = ""
 			}
 		}, "claims: too many"},
+		{"many values", func(e *Entry) {
+			for i := range MaxValues {
+				e.Requested.Values[strings.Repeat("a", i+1)] = ""
+			}
+		}, "values: too many"},
+		{"long value", func(e *Entry) { e.Requested.Values["a"] = strings.Repeat("a ", MaxTextLen) }, "values: longer than"},
+		{"value with a newline", func(e *Entry) { e.Requested.Values["a"] = "a\nb" }, "values: holds a control character"},
+		{"key as a value", func(e *Entry) { e.Requested.Values["a"] = "-----BEGIN PRIVATE KEY-----" }, "values: text looks like a private key"},
+		{"key as the name of a value", func(e *Entry) { e.Requested.Values["-----BEGIN PRIVATE KEY-----"] = "a" }, "values: text looks like a private key"},
+		{"key as a nonce", func(e *Entry) { e.Token.Nonce = "-----BEGIN PRIVATE KEY-----" }, "nonce: text looks like a private key"},
 		{"many scopes", func(e *Entry) { e.Token.Scope = make([]string, MaxScopeLen+1) }, "scope: too many"},
 		{"negative", func(e *Entry) { e.Requested.TTL = -1 }, "ttl: negative"},
 		{"negative version", func(e *Entry) { e.Version = -1 }, "version: negative"},
@@ -187,10 +235,18 @@ func TestParseEntryStrict(t *testing.T) {
 		{"leap second", `12:00:00.123456Z","id"`, `12:00:60.123456Z","id"`},
 		{"claims order", `"a\"b":"back\\slash","ref"`, `"zzz":"back\\slash","ref"`},
 		{"claims twice", `"a\"b":"back\\slash","ref"`, `"ref":"back\\slash","ref"`},
+		{"values order", `"offer_id":"o\"","product_id"`, `"zzz":"o\"","product_id"`},
+		{"values twice", `"offer_id":"o\"","product_id"`, `"product_id":"o\"","product_id"`},
+		{"empty values", `"values":{"offer_id":"o\"","product_id":"a.b","topics":""}`, `"values":{}`},
+		{"values before the scope", `"scope":["GET /v1/apps"],"values":{"offer_id":"o\"","product_id":"a.b","topics":""}`,
+			`"values":{"offer_id":"o\"","product_id":"a.b","topics":""},"scope":["GET /v1/apps"]`},
+		{"a value that is no text", `"product_id":"a.b"`, `"product_id":1`},
+		{"empty nonce", `"nonce":"n-1"`, `"nonce":""`},
+		{"nonce behind reused", `"nonce":"n-1","reused":true`, `"reused":true,"nonce":"n-1"`},
 		{"base64", `CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=`, `CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=`},
 		{"null", `"justification":"incident 7"`, `"justification":null`},
-		{"empty requested", `"requested":{"ttl":600,"scope":["GET /v1/apps"]}`, `"requested":{}`},
-		{"empty scope", `["GET /v1/apps"]}`, `[]}`},
+		{"empty requested", `"requested":{"ttl":600,"scope":["GET /v1/apps"],"values":{"offer_id":"o\"","product_id":"a.b","topics":""}}`, `"requested":{}`},
+		{"empty scope", `"scope":["GET /v1/apps"],"values"`, `"scope":[],"values"`},
 		{"end", `}}`, `}}}`},
 		{"newline", `}}`, "}}\n"},
 	}
@@ -216,7 +272,8 @@ func TestParseEntryStrict(t *testing.T) {
 }
 
 func FuzzParseEntry(f *testing.F) {
-	for _, e := range []*Entry{full(), {Time: noon, Node: "n", Action: "a", Outcome: Failed, Requested: &Requested{Scope: []string{"", `"\`}}}} {
+	for _, e := range []*Entry{full(), {Time: noon, Node: "n", Action: "a", Outcome: Failed, Requested: &Requested{Scope: []string{"", `"\`}}},
+		{Time: noon, Node: "n", Action: "a", Outcome: Failed, Requested: &Requested{Values: map[string]string{"": "", `"`: `\`}}, Token: &Token{Family: "f", Nonce: "n"}}} {
 		line, err := e.AppendJSON(nil)
 		if err != nil {
 			f.Fatal(err)

@@ -19,6 +19,13 @@ var (
 	now   = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	facts = sealed.Facts{Kind: "app-store-connect", KeyID: "ABC1234567", Issuer: "57246542-96fe-1a63-e053-0824d011072a", Name: "asc-release"}
 	key   = bytes.Repeat([]byte("key bytes "), 14)
+
+	// allFacts has every fact, which no key has.
+	allFacts = sealed.Facts{
+		Kind: "developer-portal", KeyID: "ABC1234567", Issuer: "57246542-96fe-1a63-e053-0824d011072a", Name: "apns-prod", Team: "DEF123GHIJ",
+		Client: "SEARCHADS.27478e71-3bb0-4588-998c-182e2b405577", App: "1234567890", Services: "apns,device-check", Environment: "production",
+		Topics: "com.example.app,com.example.app.voip", Roles: "ADMIN",
+	}
 )
 
 func newPrivate(t testing.TB) *sealed.Private {
@@ -65,6 +72,21 @@ func TestSealOpen(t *testing.T) {
 	}
 	if bytes.Equal(file, seal(t, r)) {
 		t.Error("two seals of one key are the same")
+	}
+	all, err := sealed.Seal(r, key, allFacts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, f, err := sealed.Open(p, all, now); err != nil || f != allFacts {
+		t.Errorf("Open = %+v, %v", f, err)
+	}
+	// As many topics as Apple takes for a key, of ordinary length.
+	long := sealed.Facts{Topics: strings.Repeat("com.example.some.app-12345678901234567890,", 400)[:16<<10]}
+	if file, err = sealed.Seal(r, key, long); err != nil {
+		t.Fatal(err)
+	}
+	if _, f, err := sealed.Open(p, file, now); err != nil || f != long {
+		t.Errorf("Open = %+v, %v", f, err)
 	}
 	// Facts may be missing.
 	bare, err := sealed.Seal(r, key, sealed.Facts{})
@@ -160,6 +182,14 @@ func TestSealRefuses(t *testing.T) {
 		{"no key", r, nil, facts},
 		{"a key that is too long", r, make([]byte, 40<<10), facts},
 		{"a fact that is too long", r, key, sealed.Facts{Name: strings.Repeat("x", 300)}},
+		{"a team that is too long", r, key, sealed.Facts{Team: strings.Repeat("x", 257)}},
+		{"a client that is too long", r, key, sealed.Facts{Client: strings.Repeat("x", 257)}},
+		{"an app that is too long", r, key, sealed.Facts{App: strings.Repeat("x", 257)}},
+		{"an environment that is too long", r, key, sealed.Facts{Environment: strings.Repeat("x", 257)}},
+		{"services that are too long", r, key, sealed.Facts{Services: strings.Repeat("x", 16<<10+1)}},
+		{"topics that are too long", r, key, sealed.Facts{Topics: strings.Repeat("x", 16<<10+1)}},
+		{"roles that are too long", r, key, sealed.Facts{Roles: strings.Repeat("x", 16<<10+1)}},
+		{"topics with a line break", r, key, sealed.Facts{Topics: "com.a.b\ncom.a.c"}},
 		{"a fact with a line break", r, key, sealed.Facts{Kind: "a\nb"}},
 		{"a fact that is no text", r, key, sealed.Facts{Issuer: "\xff"}},
 	}
@@ -313,7 +343,10 @@ func TestRecipientNote(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	p := newPrivate(f)
-	file := seal(f, p.Recipient())
+	file, err := sealed.Seal(p.Recipient(), key, allFacts)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add(file)
 	f.Add([]byte("signet-sealed-key v1\nvault v\nrecipient r\nexpires 2026-10-01T12:00:00Z\n\nAAAA\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

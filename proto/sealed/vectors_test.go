@@ -28,11 +28,17 @@ type vector struct {
 	Facts       sealed.Facts `json:"facts"`
 }
 
-// TestVector reads what an earlier Signet wrote.
+// TestVector reads what an earlier Signet wrote, of the time when keys had few facts and of today.
 func TestVector(t *testing.T) {
-	path := filepath.Join("testdata", "vectors", "sealed-v1.json")
+	for file, f := range map[string]sealed.Facts{"sealed-v1.json": facts, "sealed-v1-facts.json": allFacts} {
+		t.Run(file, func(t *testing.T) { testVector(t, filepath.Join("testdata", "vectors", file), f) })
+	}
+}
+
+func testVector(t *testing.T, path string, f sealed.Facts) {
+	t.Helper()
 	if *updateVectors {
-		writeVector(t, path)
+		writeVector(t, path, f)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -54,13 +60,13 @@ func TestVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, f, err := sealed.Open(p, []byte(v.File), now)
-	if err != nil || !bytes.Equal(got, v.Key) || f != v.Facts {
-		t.Errorf("Open = %q, %+v, %v", got, f, err)
+	got, said, err := sealed.Open(p, []byte(v.File), now)
+	if err != nil || !bytes.Equal(got, v.Key) || said != v.Facts || said != f {
+		t.Errorf("Open = %q, %+v, %v", got, said, err)
 	}
 }
 
-func writeVector(t *testing.T, path string) {
+func writeVector(t *testing.T, path string, f sealed.Facts) {
 	t.Helper()
 	signer, _, vkey := logKey(t, "vault1/n1")
 	p := newPrivate(t)
@@ -74,7 +80,11 @@ func writeVector(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := vector{Private: seed, Note: string(msg), Log: vkey, Fingerprint: r.Fingerprint(), File: string(seal(t, r)), Key: key, Facts: facts}
+	file, err := sealed.Seal(r, key, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vector{Private: seed, Note: string(msg), Log: vkey, Fingerprint: r.Fingerprint(), File: string(file), Key: key, Facts: f}
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		t.Fatal(err)

@@ -36,16 +36,16 @@ func TestParseKind(t *testing.T) {
 			t.Errorf("the error does not name %s", k)
 		}
 	}
-	for _, s := range []string{"", "App-Store-Connect", "app_store_connect", "in-app-purchase", "enterprise "} {
+	for _, s := range []string{"", "App-Store-Connect", "app_store_connect", "subscription", "enterprise "} {
 		_, err := ParseKind(s)
-		wantError(t, err, "unknown kind of key: it is one of app-store-connect, app-store-connect-individual, enterprise")
+		wantError(t, err, "unknown kind of key: it is one of app-store-connect, app-store-connect-individual, enterprise, in-app-purchase, developer-portal, apple-ads, school-business, marketplace")
 	}
 }
 
 func TestParseKeyID(t *testing.T) {
 	const (
 		unusual = "the key ID is not ten upper-case letters and digits, as nearly all are: compare it with the one that Apple shows"
-		refused = "not a key ID: it is the (nearly always ten) letters and digits that App Store Connect shows beside the key and that its file name carries, AuthKey_<key ID>.p8"
+		refused = "not a key ID: it is the (nearly always ten) letters and digits that Apple shows beside the key and that its file name carries, AuthKey_<key ID>.p8; for Apple Ads and for School and Business a UUID"
 	)
 	tests := []struct {
 		name, in, warning, err string
@@ -65,12 +65,12 @@ func TestParseKeyID(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			id, warning, err := ParseKeyID(tt.in)
+			id, err := ParseKeyID(tt.in)
 			wantError(t, err, tt.err)
 			if err == nil && string(id) != tt.in {
 				t.Errorf("id = %q, want it as it is", id)
 			}
-			if warning != tt.warning {
+			if warning := (Facts{Kind: KindAppStoreConnect, KeyID: id}).Unusual(); warning != tt.warning {
 				t.Errorf("warning = %q, want %q", warning, tt.warning)
 			}
 		})
@@ -113,9 +113,9 @@ func TestFactsValidate(t *testing.T) {
 		{"team", teamFacts, ""},
 		{"individual", individualFacts, ""},
 		{"enterprise", enterpriseFacts, ""},
-		{"empty", Facts{}, "unknown kind of key: it is one of app-store-connect, app-store-connect-individual, enterprise"},
-		{"no key ID", Facts{Kind: KindEnterprise, Issuer: testIssuer}, "the key ID is missing: Apple shows it beside the key, and the file name carries it, AuthKey_<key ID>.p8"},
-		{"bad key ID", Facts{Kind: KindEnterprise, KeyID: "a b", Issuer: testIssuer}, "not a key ID: it is the (nearly always ten) letters and digits that App Store Connect shows beside the key and that its file name carries, AuthKey_<key ID>.p8"},
+		{"empty", Facts{}, "unknown kind of key: it is one of app-store-connect, app-store-connect-individual, enterprise, in-app-purchase, developer-portal, apple-ads, school-business, marketplace"},
+		{"no key ID", Facts{Kind: KindEnterprise, Issuer: testIssuer}, "the key ID is missing: Apple shows it beside the key, and the name of a .p8 file carries it, AuthKey_<key ID>.p8"},
+		{"bad key ID", Facts{Kind: KindEnterprise, KeyID: "a b", Issuer: testIssuer}, "not a key ID: it is the (nearly always ten) letters and digits that Apple shows beside the key and that its file name carries, AuthKey_<key ID>.p8; for Apple Ads and for School and Business a UUID"},
 		{"team without issuer", Facts{Kind: KindAppStoreConnect, KeyID: "2X9R4HXF34"}, "the issuer ID is missing: it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none"},
 		{"enterprise without issuer", Facts{Kind: KindEnterprise, KeyID: "2X9R4HXF34"}, "the issuer ID is missing: it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none"},
 		{"bad issuer", Facts{Kind: KindEnterprise, KeyID: "2X9R4HXF34", Issuer: "x"}, "not an issuer ID: it is the UUID (8-4-4-4-12 hexadecimal digits) shown above the list of keys under Users and Access, Integrations"},

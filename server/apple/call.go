@@ -95,11 +95,27 @@ func NewOfferCall(product, offer, transaction, account string) (OfferCall, error
 	if err := checkTransaction(transaction); transaction != "" && err != nil {
 		return OfferCall{}, &FieldError{"transaction_id", err}
 	}
-	if len(account) > 512 || !utf8.ValidString(account) || strings.ContainsFunc(account, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return OfferCall{}, &FieldError{"account", errors.New("it is longer than 512 bytes, or has characters that cannot be printed")}
+	if err := checkAccount(account); err != nil {
+		return OfferCall{}, &FieldError{"account", err}
 	}
 	return c, nil
 }
+
+func checkAccount(s string) error {
+	switch {
+	case len(s) > maxAccount:
+		return fmt.Errorf("it is longer than %d bytes", maxAccount)
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("it is not UTF-8, or has characters that cannot be printed")
+	case strings.ContainsAny(s, "İΣ"):
+		// Of which Apple's libraries make other text than ToLower does: two characters, or another one at the end of a word.
+		return errors.New("it has a letter whose lower case is not the same everywhere: give it in lower case, as the app gives it to StoreKit")
+	}
+	return nil
+}
+
+// maxAccount is the length in bytes of the longest account.
+const maxAccount = 512
 
 // IntroductoryOfferCall is whether one customer may have an introductory offer.
 type IntroductoryOfferCall struct {
@@ -203,17 +219,21 @@ func NewSnapshotCall(query string) (SnapshotCall, error) {
 }
 
 func checkSnapshot(query string) error {
-	if len(query) > maxSnapshot {
+	switch {
+	case len(query) > maxSnapshot:
 		return fmt.Errorf("it is longer than %d bytes", maxSnapshot)
+	case query != "" && query[0] == '?':
+		return errors.New("it begins with the question mark that stands before a query: leave that out")
 	}
 	for i := range len(query) {
-		if c := query[i]; !isUnreserved(c) && !strings.ContainsRune("%&=+,:;!*'()$@/?|", rune(c)) {
-			return errors.New("it has a character that stands in no query of a URL: encode it, %20 for a space")
+		// A quote could stand there too, and browsers encode it, after which the signature is another text's.
+		if c := query[i]; !isUnreserved(c) && strings.IndexByte("%&=+,:;!*()$@/?", c) < 0 {
+			return errors.New("it has a character that does not stay as it is in the query of a URL: encode it, %20 for a space")
 		}
 	}
 	for pair := range strings.SplitSeq(query, "&") {
+		pair, err := url.QueryUnescape(pair)
 		name, _, ok := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(name)
 		if !ok || name == "" || err != nil {
 			return errors.New("it is not name=value, with & between and encoded as a URL is")
 		}

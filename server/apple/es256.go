@@ -28,6 +28,11 @@ func (es256) Alg() string { return "ES256" }
 // Sign signs with key, a crypto.Signer with a P-256 key, and returns the 64 bytes r‖s. The signature is randomized, but for
 // RFC 6979's, so that no two tokens are alike: two callers who mint the same within one second hold tokens that the log tells apart.
 func (m es256) Sign(signingInput string, key any) ([]byte, error) {
+	return m.signRaw([]byte(signingInput), key)
+}
+
+// signRaw is Sign of bytes.
+func (m es256) signRaw(signingInput []byte, key any) ([]byte, error) {
 	der, err := m.signASN1(signingInput, key)
 	if err != nil {
 		return nil, err
@@ -35,8 +40,8 @@ func (m es256) Sign(signingInput string, key any) ([]byte, error) {
 	return rawSignature(der)
 }
 
-// signASN1 is Sign, and returns the signature as X.509 writes it.
-func (m es256) signASN1(signingInput string, key any) ([]byte, error) {
+// signASN1 is Sign of bytes, and returns the signature as X.509 writes it.
+func (m es256) signASN1(signingInput []byte, key any) ([]byte, error) {
 	signer, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, errors.New("signing ES256: the key is not a crypto.Signer")
@@ -48,7 +53,7 @@ func (m es256) signASN1(signingInput string, key any) ([]byte, error) {
 	if m.rfc6979 {
 		random = nil
 	}
-	digest := sha256.Sum256([]byte(signingInput))
+	digest := sha256.Sum256(signingInput)
 	der, err := signer.Sign(random, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("signing ES256: %w", err)

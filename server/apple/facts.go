@@ -25,19 +25,20 @@ type Facts struct {
 
 // fact is one of the facts.
 type fact struct {
-	name  string // as messages and flags call it
+	field string // as FieldError names it
+	name  string // in words
 	where string // Apple shows it
 	get   func(Facts) string
 }
 
 var (
-	factKeyID    = fact{"key ID", "Apple shows it beside the key, and the file name carries it, AuthKey_<key ID>.p8", func(f Facts) string { return string(f.KeyID) }}
-	factIssuer   = fact{"issuer ID", "it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none", func(f Facts) string { return string(f.Issuer) }}
-	factTeam     = fact{"team ID", "it is shown in the developer account under Membership details", func(f Facts) string { return string(f.Team) }}
-	factAdsTeam  = fact{"team ID", "Apple Ads shows it under Account Settings, API, once it has the public key", func(f Facts) string { return string(f.Team) }}
-	factClient   = fact{"client ID", "Apple shows it beside the key", func(f Facts) string { return string(f.Client) }}
-	factApp      = fact{"app ID", "it is Apple's number of the marketplace app", func(f Facts) string { return string(f.App) }}
-	factServices = fact{"list of services", "they are those that are enabled for the key under Certificates, Identifiers & Profiles, Keys: " + list(Services()), func(f Facts) string { return first(f.Services) }}
+	factKeyID    = fact{"key_id", "key ID", "Apple shows it beside the key, and the name of a .p8 file carries it, AuthKey_<key ID>.p8", func(f Facts) string { return string(f.KeyID) }}
+	factIssuer   = fact{"issuer_id", "issuer ID", "it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none", func(f Facts) string { return string(f.Issuer) }}
+	factTeam     = fact{"team_id", "team ID", "it is shown in the developer account under Membership details", func(f Facts) string { return string(f.Team) }}
+	factAdsTeam  = fact{"team_id", "team ID", "Apple Ads shows it under Account Settings, API, once it has the public key", func(f Facts) string { return string(f.Team) }}
+	factClient   = fact{"client_id", "client ID", "Apple shows it beside the key", func(f Facts) string { return string(f.Client) }}
+	factApp      = fact{"app_id", "app ID", "it is Apple's number of the marketplace app", func(f Facts) string { return string(f.App) }}
+	factServices = fact{"services", "list of services", "they are those that are enabled for the key under Certificates, Identifiers & Profiles, Keys: " + list(Services()), func(f Facts) string { return first(f.Services) }}
 
 	allFacts = []fact{factKeyID, factIssuer, factTeam, factClient, factApp, factServices}
 )
@@ -124,7 +125,6 @@ func (f Facts) checkClient() error {
 // checkChangeable checks the facts that Apple lets people change.
 func (f Facts) checkChangeable() error {
 	pushes := slices.Contains(f.Services, ServiceAPNs)
-	hasRoles := f.Kind == KindAppStoreConnect || f.Kind == KindAppStoreConnectIndividual || f.Kind == KindEnterprise
 	switch {
 	case f.Environment != "" && !pushes:
 		return errors.New("an environment is of APNs, which is not among the key's services: leave it out, or add apns to the services")
@@ -132,7 +132,7 @@ func (f Facts) checkChangeable() error {
 		return errors.New("topics are of APNs, which is not among the key's services: leave them out, or add apns to the services")
 	case len(f.Topics) > maxTopics:
 		return fmt.Errorf("more than %d topics: Apple takes that many for one key", maxTopics)
-	case len(f.Roles) > 0 && !hasRoles:
+	case len(f.Roles) > 0 && !f.Kind.hasRoles():
 		return fmt.Errorf("a key of kind %s has no roles: leave them out", f.Kind)
 	}
 	if f.Environment != "" {
@@ -140,7 +140,20 @@ func (f Facts) checkChangeable() error {
 			return err
 		}
 	}
-	return cmp.Or(set("services", f.Services, ParseService), set("topics", f.Topics, ParseBundleID), set("roles", f.Roles, ParseRole))
+	return cmp.Or(set("services", f.Services, ParseService), set("topics", f.Topics, ParseBundleID), set("roles", f.Roles, ParseRole), f.checkEnterprise())
+}
+
+// checkEnterprise refuses a role that Apple's Enterprise Program does not have.
+func (f Facts) checkEnterprise() error {
+	if f.Kind == KindEnterprise && slices.ContainsFunc(f.Roles, func(r Role) bool { return r != RoleAdmin && r != RoleDeveloper }) {
+		return errors.New("roles: a key of the Enterprise Program is ADMIN or DEVELOPER, there is no other role")
+	}
+	return nil
+}
+
+// hasRoles says whether keys of the kind are given roles.
+func (k Kind) hasRoles() bool {
+	return k == KindAppStoreConnect || k == KindAppStoreConnectIndividual || k == KindEnterprise
 }
 
 // maxTopics is how many topics Apple lets one topic-specific key of APNs have.
@@ -158,8 +171,11 @@ func form[T ~string](s T, parse func(string) (T, error)) error {
 // set checks a list of which each element has a form, in order and once.
 func set[T ~string](name string, all []T, parse func(string) (T, error)) error {
 	for i, s := range all {
-		if p, err := parse(string(s)); err != nil || p != s {
-			return cmp.Or(err, fmt.Errorf("the %s are not spelled as here", name))
+		switch p, err := parse(string(s)); {
+		case err != nil:
+			return fmt.Errorf("%s, entry %d: %w", name, i+1, err)
+		case p != s:
+			return fmt.Errorf("%s, entry %d: it is spelled in capitals here, as Apple spells it", name, i+1)
 		}
 		if i > 0 && all[i-1] >= s {
 			return fmt.Errorf("the %s are not in order, or have one twice", name)
@@ -274,4 +290,47 @@ func completeAll[T ~string](to *[]T, by []T, name string) string {
 		return name
 	}
 	return ""
+}
+
+// MissingFact is a fact that a kind of key must have and that is not known.
+type MissingFact struct {
+	Field string // as FieldError names it
+	Name  string // in words
+	Where string // Apple shows it
+}
+
+// Missing lists what is missing, in the order in which Validate would report it.
+func (f Facts) Missing() []MissingFact {
+	var all []MissingFact
+	for _, needed := range kindFacts[f.Kind] {
+		if needed.get(f) == "" {
+			all = append(all, MissingFact{needed.field, needed.name, needed.where})
+		}
+	}
+	return all
+}
+
+// Fitting are the facts without those that keys of their kind do not have.
+func (f Facts) Fitting() Facts {
+	fits := Facts{Kind: f.Kind}
+	for _, has := range kindFacts[f.Kind] {
+		switch has.field {
+		case factKeyID.field:
+			fits.KeyID = f.KeyID
+		case factIssuer.field:
+			fits.Issuer = f.Issuer
+		case factTeam.field:
+			fits.Team = f.Team
+		case factClient.field:
+			fits.Client = f.Client
+		case factApp.field:
+			fits.App = f.App
+		case factServices.field:
+			fits.Services, fits.Environment, fits.Topics = f.Services, f.Environment, f.Topics
+		}
+	}
+	if f.Kind.hasRoles() {
+		fits.Roles = f.Roles
+	}
+	return fits
 }

@@ -48,9 +48,19 @@ type Params interface {
 	Fields() (fixed, asked []Field)
 	// check reports whether the parameters make sense, by themselves and for this key; its kind and services fit.
 	check(Facts) error
-	// draft composes a token but for its times. The key fits, and the ask's scope and lifetime are none or the family's.
-	draft(Facts, Ask) (draft, error)
 }
+
+// Every family's Params are one of the two. Both compose a token but for its times; the key fits, and the ask's scope and
+// lifetime are none or the family's.
+type (
+	drafter interface {
+		draft(Facts, Ask) (draft, error)
+	}
+	// Of the scoped tokens, which are most of what is minted, a Spec has the claims themselves: nothing is allocated for it.
+	scopedParams interface {
+		claims(Facts, Ask) (scopedClaims, error)
+	}
+)
 
 // Field is a value of a token, by the name that it has in policies and calls.
 type Field struct {
@@ -82,8 +92,7 @@ func (t Terms) Limits() Limits { return t.Family().Limits(t.LongLived) }
 // Check reports whether a key with these facts can sign such tokens, and whether the parameters make sense; the
 // error says what to do. The policy calls it when it is applied.
 func (t Terms) Check(f Facts) error {
-	r := t.Family().rules()
-	return cmp.Or(t.checkLong(r), f.ValidateKnown(), r.family.CheckKind(f.Kind), f.missing(), r.checkKey(f), t.check(f))
+	return cmp.Or(t.CheckKnown(f), f.missing())
 }
 
 func (t Terms) checkLong(r *rules) error {
@@ -103,17 +112,29 @@ func (t Terms) Spec(f Facts, ask Ask) (Spec, error) {
 	if err := cmp.Or(r.checkKey(f), t.checkLong(r), f.missing()); err != nil {
 		return Spec{}, err
 	}
+	if f.Kind == KindAppStoreConnectIndividual && f.Issuer != "" {
+		return Spec{}, errIndividualIssuer
+	}
 	if err := r.checkTTL(ask.TTL, t.Limits()); err != nil {
 		return Spec{}, err
 	}
 	if len(ask.Scope) > 0 && !r.scoped {
-		return Spec{}, fmt.Errorf("%w: %s has no scope", ErrUnfitAsk, r.family)
+		return Spec{}, fmt.Errorf("%w: %s has no scope to choose", ErrUnfitAsk, r.family)
 	}
-	d, err := t.draft(f, ask)
+	s := Spec{rules: r, keyID: f.KeyID, ttl: ask.TTL}
+	var err error
+	switch p := t.Params.(type) {
+	case scopedParams:
+		s.scoped, err = p.claims(f, ask)
+	case drafter:
+		s.draft, err = p.draft(f, ask)
+	default:
+		err = errors.New("the parameters are no family's: give the terms those of one")
+	}
 	if err != nil {
 		return Spec{}, err
 	}
-	return Spec{rules: r, keyID: f.KeyID, ttl: ask.TTL, draft: d}, nil
+	return s, nil
 }
 
 // checkTTL checks a lifetime that was decided.
@@ -138,7 +159,17 @@ type Spec struct {
 	rules *rules
 	keyID KeyID
 	ttl   time.Duration // 0 for families that have no lifetime to choose
-	draft draft
+
+	scoped scopedClaims // of the families that have them
+	draft  draft        // of all others
+}
+
+// content is what there is to sign; nil of the zero Spec.
+func (s Spec) content() draft {
+	if s.scoped.Aud != "" {
+		return webToken{kid: s.keyID, typ: typ, claims: s.scoped}
+	}
+	return s.draft
 }
 
 // Family returns the family of the token; empty for the zero Spec.
@@ -158,12 +189,7 @@ func (s Spec) TTL() time.Duration { return s.ttl }
 // Scope returns the requests that the token will be limited to, sorted; nil means whatever the key's role allows. The
 // slice is the caller's own.
 func (s Spec) Scope() []Scope {
-	if d, ok := s.draft.(webToken); ok {
-		if c, ok := d.claims.(scopedClaims); ok {
-			return slices.Clone(c.Scope)
-		}
-	}
-	return nil
+	return slices.Clone(s.scoped.Scope)
 }
 
 // SpecKey is all that a Spec says, in a comparable form: two Specs have equal keys if and only if their tokens differ in
@@ -172,12 +198,13 @@ type SpecKey struct {
 	family Family
 	keyID  KeyID
 	ttl    time.Duration
+	scoped scopedKey
 	draft  any
 }
 
 // Key is the Spec's.
 func (s Spec) Key() SpecKey {
-	k := SpecKey{family: s.Family(), keyID: s.keyID, ttl: s.ttl}
+	k := SpecKey{family: s.Family(), keyID: s.keyID, ttl: s.ttl, scoped: s.scoped.comparable()}
 	if s.draft != nil {
 		k.draft = s.draft.key()
 	}

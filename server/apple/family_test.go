@@ -53,19 +53,18 @@ func TestParams(t *testing.T) {
 		if got := tt.params.Family(); got != tt.family {
 			t.Errorf("Family = %q, want %q", got, tt.family)
 		}
-		if got, want := tt.params.Limits(), (Limits{Default: 10 * time.Minute, Max: 1170 * time.Second}); got != want {
+		if got, want := tt.family.Limits(false), (Limits{Default: 10 * time.Minute, Max: 1170 * time.Second}); got != want {
 			t.Errorf("%s: Limits = %v, want %v", tt.family, got, want)
 		}
 		if host := strings.TrimPrefix(tt.family.URL(), "https://api."); host == tt.family.URL() || !strings.HasSuffix(host, ".apple.com") {
 			t.Errorf("%s: URL = %q", tt.family, tt.family.URL())
 		}
-		tt.params.unexported()
 	}
 }
 
 const (
-	needsASC        = "an app-store-connect token needs a key of kind app-store-connect or app-store-connect-individual: name such a key in the profile, or, for an enterprise key, use enterprise in place of app_store_connect"
-	needsEnterprise = "an enterprise token needs a key of kind enterprise: name such a key in the profile, or, for a key of App Store Connect, use app_store_connect in place of enterprise"
+	needsASC        = "app-store-connect needs a key of kind app-store-connect or app-store-connect-individual: name such a key in the profile, or give the profile the family of its key"
+	needsEnterprise = "enterprise needs a key of kind enterprise: name such a key in the profile, or give the profile the family of its key"
 	tooLong         = "the lifetime is longer than Apple accepts for this family of token: ask for 19m30s or less"
 	noIssuer        = "the issuer ID is missing: it is shown above the list of keys under Users and Access, Integrations; only an individual key, kind app-store-connect-individual, has none"
 )
@@ -94,7 +93,7 @@ func TestCheck(t *testing.T) {
 		{"malformed", Enterprise{Scope: []Scope{"POST /v1/apps"}}, enterpriseFacts, "scope entry 1 is not in canonical form"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { wantError(t, tt.params.Check(tt.facts), tt.err) })
+		t.Run(tt.name, func(t *testing.T) { wantError(t, Terms{Params: tt.params}.Check(tt.facts), tt.err) })
 	}
 }
 
@@ -129,12 +128,12 @@ func TestSpec(t *testing.T) {
 		{"wrong key", AppStoreConnect{}, enterpriseFacts, Ask{TTL: minute}, nil, needsASC},
 		{"wrong key, enterprise", Enterprise{}, individualFacts, Ask{TTL: minute}, nil, needsEnterprise},
 		{"no issuer", AppStoreConnect{}, Facts{Kind: KindAppStoreConnect, KeyID: "2X9R4HXF34"}, Ask{TTL: minute}, nil, noIssuer},
-		{"no key ID", Enterprise{}, Facts{Kind: KindEnterprise, Issuer: testIssuer}, Ask{TTL: minute}, nil, "the key ID is missing: Apple shows it beside the key, and the file name carries it, AuthKey_<key ID>.p8"},
+		{"no key ID", Enterprise{}, Facts{Kind: KindEnterprise, Issuer: testIssuer}, Ask{TTL: minute}, nil, "the key ID is missing: Apple shows it beside the key, and the name of a .p8 file carries it, AuthKey_<key ID>.p8"},
 		{"individual with issuer", AppStoreConnect{}, Facts{Kind: KindAppStoreConnectIndividual, KeyID: "2X9R4HXF34", Issuer: testIssuer}, Ask{TTL: minute}, nil, "an individual key has no issuer ID (Apple answers 401 to a token that names one): leave it out, or say that this is a team key, kind app-store-connect"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			spec, err := tt.params.Spec(tt.facts, tt.ask)
+			spec, err := Terms{Params: tt.params}.Spec(tt.facts, tt.ask)
 			wantError(t, err, tt.err)
 			if err != nil {
 				if spec.Family() != "" {
@@ -153,7 +152,7 @@ func TestSpec(t *testing.T) {
 	if granted[0] != "GET /v1/users" {
 		t.Error("the profile's scope was sorted in place")
 	}
-	if _, err := (AppStoreConnect{}).Spec(teamFacts, Ask{TTL: time.Hour}); !errors.Is(err, ErrTTLTooLong) {
+	if _, err := (Terms{Params: AppStoreConnect{}}).Spec(teamFacts, Ask{TTL: time.Hour}); !errors.Is(err, ErrTTLTooLong) {
 		t.Errorf("error %v, want ErrTTLTooLong", err)
 	}
 }
@@ -167,7 +166,7 @@ func TestSpecNeverWidens(t *testing.T) {
 			TTL:   time.Duration(rapid.Int64Range(-10, 2000).Draw(t, "ttl")) * time.Second,
 			Scope: rapid.SliceOfN(entries, 0, 4).Draw(t, "asked"),
 		}
-		spec, err := AppStoreConnect{Scope: granted}.Spec(teamFacts, ask)
+		spec, err := Terms{Params: AppStoreConnect{Scope: granted}}.Spec(teamFacts, ask)
 		within := len(granted) == 0 || !slices.ContainsFunc(ask.Scope, func(s Scope) bool { return !slices.Contains(granted, s) })
 		if fits := within && ask.TTL > 30*time.Second && ask.TTL <= 1170*time.Second; fits != (err == nil) {
 			t.Fatalf("fits: %v, error: %v", fits, err)

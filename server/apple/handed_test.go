@@ -81,7 +81,7 @@ func handedRows() []handedRow {
 			h.KeyID, h.Notes = "D383SF739", []string{"the key ID is not ten upper-case letters and digits, as nearly all are: compare it with the one that Apple shows"}
 		})},
 		{name: "fastlane, key ID that is none", text: `{"key_id": "a b", ` + key + `}`, err: "key_id: " + text(ParseKeyID("a b"))},
-		{name: "fastlane, issuer that is none", text: `{"key_id": "` + handedID + `", "issuer_id": "x", ` + key + `}`, err: "issuer_id: " + text2(ParseIssuerID("x"))},
+		{name: "fastlane, issuer that is none", text: `{"key_id": "` + handedID + `", "issuer_id": "x", ` + key + `}`, err: "issuer_id: " + text(ParseIssuerID("x"))},
 		{name: "fastlane, duration as text", text: `{` + ids + `, ` + key + `, "duration": "500"}`, want: fastlane(func(h *Handed) { h.Duration = 500 * time.Second })},
 		{name: "fastlane, duration in words", text: `{` + ids + `, ` + key + `, "duration": "long"}`, err: "duration is not a number of seconds"},
 		{name: "fastlane, duration negative", text: `{` + ids + `, ` + key + `, "duration": -1}`, err: "duration is not a number of seconds"},
@@ -152,12 +152,11 @@ func handedRows() []handedRow {
 	}
 }
 
-func text[A, B any](_ A, _ B, err error) string { return err.Error() }
-func text2[A any](_ A, err error) string        { return err.Error() }
+func text[A any](_ A, err error) string { return err.Error() }
 
 // cutShort is what ParseKey says of a body of which the end is missing.
 func cutShort() string {
-	return text2(ParseKey([]byte(base64.StdEncoding.EncodeToString(shapeApple.der())[:100])))
+	return text(ParseKey([]byte(base64.StdEncoding.EncodeToString(shapeApple.der())[:100])))
 }
 
 func brokenAt(line int) string {
@@ -256,7 +255,7 @@ func handedWords(tb testing.TB) map[string]bool {
 	for _, name := range []string{"key_id", "issuer_id", "name", "filepath", "private_key_path", "key", "private_key"} {
 		for _, at := range []string{"", "keys[0]: "} {
 			for _, problem := range []string{" is not a string", " is empty", " is empty: fill it in, or take the line out", " is missing",
-				" is no path: it is for where the key file lies, and the key itself goes elsewhere", ": " + text(ParseKeyID("a b")), ": " + text2(ParseIssuerID("x"))} {
+				" is no path: it is for where the key file lies, and the key itself goes elsewhere", ": " + text(ParseKeyID("a b")), ": " + text(ParseIssuerID("x"))} {
 				add(at + name + problem)
 			}
 		}
@@ -294,7 +293,7 @@ func FuzzParseHanded(f *testing.F) {
 				t.Fatalf("not one of a key and a path: %+v", h)
 			}
 			if h.KeyID != "" {
-				if _, _, err := ParseKeyID(string(h.KeyID)); err != nil {
+				if _, err := ParseKeyID(string(h.KeyID)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -342,7 +341,7 @@ func TestParseEnvironment(t *testing.T) {
 		{name: "blanks", env: map[string]string{c + "PRIVATE_KEY": " "}, err: "ASC_PRIVATE_KEY is empty"},
 		{name: "the key as a path", env: map[string]string{c + "PRIVATE_KEY_PATH": testPEM}, err: "ASC_PRIVATE_KEY_PATH is no path: it is for where the key file lies, and the key itself goes elsewhere"},
 		{name: "no key ID", env: map[string]string{c + "PRIVATE_KEY": testPEM, c + "KEY_ID": "a b"}, err: "ASC_KEY_ID: " + text(ParseKeyID("a b"))},
-		{name: "no issuer", env: map[string]string{c + "PRIVATE_KEY": testPEM, c + "ISSUER_ID": "a b"}, err: "ASC_ISSUER_ID: " + text2(ParseIssuerID("x"))},
+		{name: "no issuer", env: map[string]string{c + "PRIVATE_KEY": testPEM, c + "ISSUER_ID": "a b"}, err: "ASC_ISSUER_ID: " + text(ParseIssuerID("x"))},
 		{name: "in house perhaps", env: map[string]string{s + "KEY": testPEM, s + "IN_HOUSE": "maybe"}, err: s + "IN_HOUSE is neither true nor false"},
 		{name: "base64 perhaps", env: map[string]string{a + "KEY": testPEM, a + "IS_KEY_CONTENT_BASE64": "maybe"}, err: a + "IS_KEY_CONTENT_BASE64 is neither true nor false"},
 		{name: "no duration", env: map[string]string{s + "KEY": testPEM, s + "TOKEN_DURATION": "maybe"}, err: s + "TOKEN_DURATION is not a number of seconds"},

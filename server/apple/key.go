@@ -36,7 +36,7 @@ func fingerprintOf(point []byte) Fingerprint {
 // spkiHead comes before the uncompressed point in a SubjectPublicKeyInfo of P-256.
 const spkiHead = "\x30\x59\x30\x13\x06\x07" + oidECPublicKey + "\x06\x08" + oidP256 + "\x03\x42\x00"
 
-// Key is a private key on its way from a file into the vault: on P-256, and its public half was computed from its
+// Key is a private key on its way from a file, or from its making, into the vault: on P-256, and its public half was computed from its
 // private half. It may be read concurrently, but not while it is wiped.
 type Key struct {
 	der         [pkcs8Len]byte
@@ -84,6 +84,23 @@ func publicHalf(scalar *[scalarLen]byte) (*ecdsa.PublicKey, []byte, error) {
 	return &public, point, err
 }
 
+// GenerateKey draws a new key.
+func GenerateKey() (*Key, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("drawing a key: %w", err)
+	}
+	defer wipePrivate(private)
+	drawn, err := private.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("drawing a key: %w", err)
+	}
+	defer clear(drawn)
+	scalar := [scalarLen]byte(drawn)
+	defer clear(scalar[:])
+	return newKey(&scalar)
+}
+
 func (k *Key) scalar() []byte { return k.der[len(pkcs8Head):][:scalarLen] }
 
 func (k *Key) point() []byte { return k.der[pkcs8Len-pointLen:] }
@@ -101,6 +118,9 @@ func (k *Key) Fingerprint() Fingerprint { return k.fingerprint }
 // Notes says what was unusual about the file and was put right, a sentence each, for whoever imports it. It holds
 // nothing of the file's contents.
 func (k *Key) Notes() []string { return slices.Clone(k.notes) }
+
+// SEC1 says whether the key came in the form of which Apple tells its customers to make keys, and in which it hands out none.
+func (k *Key) SEC1() bool { return slices.Contains(k.notes, noteSEC1) }
 
 // Format writes the fingerprint, whatever the verb: the private number is not to be printed by mistake.
 func (k Key) Format(f fmt.State, _ rune) {

@@ -294,3 +294,18 @@ func parseAsGo(data []byte) *ecdsa.PrivateKey {
 	key, _ := x509.ParseECPrivateKey(block.Bytes)
 	return key
 }
+
+// TestGenerateKey: a key that is made here is a good one, and another each time.
+func TestGenerateKey(t *testing.T) {
+	one, two := must(GenerateKey()), must(GenerateKey())
+	if one.Fingerprint() == two.Fingerprint() {
+		t.Error("the same key twice")
+	}
+	if err := one.SelfTest(); err != nil {
+		t.Error(err)
+	}
+	one.Wipe()
+	if one.SelfTest() == nil {
+		t.Error("a key that was wiped signs")
+	}
+}

@@ -23,7 +23,7 @@ const (
 	oidEd448       = "\x2b\x65\x71"
 )
 
-const noteSEC1 = "the key was in SEC1 form (EC PRIVATE KEY), not in the PKCS#8 form in which Apple hands out its .p8 files; it was converted"
+const noteSEC1 = "the key was in SEC1 form (EC PRIVATE KEY), which is usual for Apple Ads, but not for a .p8 file of Apple; it was converted to PKCS#8"
 
 var (
 	errNotKey      = errors.New("the file holds something that is not a P-256 private key: give the .p8 file as Apple handed it out")

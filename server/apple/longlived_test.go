@@ -12,8 +12,8 @@ const notLong = "not a request of which a token may live long: Apple takes such 
 
 // TestCheckLongLived goes through Apple's list with ids in it, and through what looks like it.
 func TestCheckLongLived(t *testing.T) {
-	resources, paths := len(longLived), 0
-	for _, r := range longLived {
+	resources, paths := len(longLivedReads), 0
+	for _, r := range longLivedReads {
 		for _, p := range r.paths {
 			paths++
 			path := "GET " + strings.ReplaceAll(p, "{id}", "74e2b1d0-0000-4000-8000-000000000001")
@@ -42,17 +42,20 @@ func TestCheckLongLived(t *testing.T) {
 func TestLongLived(t *testing.T) {
 	listed := []Scope{"GET /v1/ciBuildRuns/7", "GET /v1/ciProducts"}
 	const day = 24 * time.Hour
-	long := AppStoreConnect{Scope: listed, LongLived: true}
+	long := Terms{AppStoreConnect{Scope: listed}, true}
 	if got, want := long.Limits(), (Limits{Max: 180 * day}); got != want {
 		t.Errorf("Limits = %v, want %v", got, want)
 	}
-	if LongestTTL() != 180*day {
-		t.Errorf("LongestTTL = %s", LongestTTL())
+	if got := FamilyAppStoreConnect.LongestTTL(); got != 180*day {
+		t.Errorf("LongestTTL = %s", got)
+	}
+	if LongestTTL() != Unending {
+		t.Errorf("LongestTTL of all = %s, and a map snapshot does not end", LongestTTL())
 	}
 	needsScope := "a long-lived token needs a scope: Apple takes tokens that live longer than 19m30s only for some reads, which the scope must name"
 	for _, tt := range []struct {
 		name   string
-		params AppStoreConnect
+		params Terms
 		ask    Ask
 		err    string
 		check  string
@@ -62,10 +65,11 @@ func TestLongLived(t *testing.T) {
 		{"narrowed", long, Ask{TTL: 90 * day, Scope: listed[:1]}, "", ""},
 		{"above the ceiling", long, Ask{TTL: 180*day + time.Second}, "the lifetime is longer than Apple accepts for this family of token: ask for 180d or less", ""},
 		{"wider", long, Ask{TTL: day, Scope: []Scope{"GET /v1/ciProducts/1"}}, ErrScopeNotGranted.Error(), ""},
-		{"not said", AppStoreConnect{Scope: listed}, Ask{TTL: day}, tooLong, ""},
-		{"without a scope", AppStoreConnect{LongLived: true}, Ask{TTL: day, Scope: listed}, needsScope, needsScope},
-		{"without a scope, and short", AppStoreConnect{LongLived: true}, Ask{TTL: time.Minute}, needsScope, needsScope},
-		{"beyond the list", AppStoreConnect{Scope: []Scope{"GET /v1/apps", "GET /v1/ciProducts"}, LongLived: true}, Ask{TTL: day, Scope: listed[1:]},
+		{"not said", Terms{Params: AppStoreConnect{Scope: listed}}, Ask{TTL: day}, tooLong, ""},
+		{"without a scope", Terms{AppStoreConnect{}, true}, Ask{TTL: day, Scope: listed}, needsScope, needsScope},
+		{"without a scope, and short", Terms{AppStoreConnect{}, true}, Ask{TTL: time.Minute}, needsScope, needsScope},
+		{"terms in terms", Terms{Params: long}, Ask{TTL: time.Minute}, "the parameters are no family's: give the terms those of one", ""},
+		{"beyond the list", Terms{AppStoreConnect{Scope: []Scope{"GET /v1/apps", "GET /v1/ciProducts"}}, true}, Ask{TTL: day, Scope: listed[1:]},
 			"scope entry 1: " + notLong, "scope entry 1: " + notLong},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,9 +88,9 @@ func TestLongLivedIsListed(t *testing.T) {
 	entries := rapid.SampledFrom([]Scope{"GET /v1/ciProducts", "GET /v1/ciProducts/1", "GET /v1/apps/1/ciProduct", "GET /v1/apps/1", "GET /v1/ciArtifacts/1"})
 	long := 0
 	rapid.Check(t, func(t *rapid.T) {
-		params := AppStoreConnect{Scope: rapid.SliceOfN(entries, 0, 3).Draw(t, "granted"), LongLived: rapid.Bool().Draw(t, "longLived")}
+		params := Terms{AppStoreConnect{Scope: rapid.SliceOfN(entries, 0, 3).Draw(t, "granted")}, rapid.Bool().Draw(t, "longLived")}
 		if rapid.Bool().Draw(t, "listed") { // so that something does live long
-			params = AppStoreConnect{Scope: []Scope{"GET /v1/apps/1/ciProduct", "GET /v1/ciProducts"}, LongLived: true}
+			params = Terms{AppStoreConnect{Scope: []Scope{"GET /v1/apps/1/ciProduct", "GET /v1/ciProducts"}}, true}
 		}
 		ask := Ask{
 			TTL:   time.Duration(rapid.Int64Range(31, 200*24*3600).Draw(t, "ttl")) * time.Second,
@@ -124,8 +128,8 @@ func TestTTLText(t *testing.T) {
 
 // What a caller is told of when to stop and when to ask again holds for months as for minutes.
 func TestLongLivedTimes(t *testing.T) {
-	long := AppStoreConnect{Scope: []Scope{"GET /v1/ciProducts"}, LongLived: true}
-	token := mustMint(t, long, teamFacts, Ask{TTL: 180 * 24 * time.Hour})
+	long := Terms{AppStoreConnect{Scope: []Scope{"GET /v1/ciProducts"}}, true}
+	token := mustMintTerms(t, long, teamFacts, Ask{TTL: 180 * 24 * time.Hour})
 	if got, want := token.UseUntil(), token.Expires.Add(-30*time.Second); !got.Equal(want) {
 		t.Errorf("use until %s, want %s", got, want)
 	}

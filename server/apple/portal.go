@@ -8,57 +8,69 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // APNs are the parameters of provider tokens for the Apple Push Notification service. A token says nothing of environment and
-// topics; those are the key's, and a profile names what it counts on.
+// topics; those are the key's, and a profile names what it counts on. There is no exp: Apple takes a token for an hour after its iat,
+// and minds clients that change theirs more than once in 20 minutes, so that everybody has the same one from one half-hour to the next.
+// There is nothing to narrow.
 // Source: Establishing a token-based connection to APNs.
 type APNs struct {
 	Environment Environment // empty: whatever the key has
 	Topics      []BundleID  // that the key must have; nil: whatever it has
 }
 
-// DeviceCheck are the parameters of tokens for DeviceCheck.
+// DeviceCheck are the parameters of tokens for DeviceCheck, which are as those of APNs.
 // Source: Accessing and modifying per-device data.
 type DeviceCheck struct{}
 
-// AppAttest are the parameters of tokens with which a receipt of App Attest is renewed.
+// AppAttest are the parameters of tokens with which a receipt of App Attest is renewed. They are as those of APNs, and stand in the
+// header alone, without a scheme.
 // Source: Assessing fraud risk.
 type AppAttest struct{}
 
-// AppleMusic are the parameters of developer tokens for the Apple Music API, Apple Music Feed and Apps and Books.
+// AppleMusic are the parameters of developer tokens for the Apple Music API, Apple Music Feed and Apps and Books: twelve hours unless
+// said, 30 days at most, long-lived ones 180 days (Apple says six months); given again to the same principal. Such a token ends in an
+// app or a page, and a profile may narrow it to pages.
 // Source: Generating Developer Tokens, Apple Music API.
 type AppleMusic struct {
 	Origins []Origin // of the pages that may use a token; nil for any use
 }
 
-// MapsServer are the parameters of tokens for the Maps Server API.
+// MapsServer are the parameters of tokens for the Maps Server API: 15 minutes unless said, an hour at most (Apple names no limit);
+// given again to the same principal. There is nothing to narrow.
 // Source: Creating and using tokens with Maps Server API.
 type MapsServer struct{}
 
-// MapKit are the parameters of tokens for MapKit JS, the Embed API and Web Snapshots, which go to a page.
+// MapKit are the parameters of tokens for MapKit JS, the Embed API and Web Snapshots, which go to a page: twelve hours unless said, 30
+// days at most, long-lived ones 180 days (Apple names no limit); given again to the same principal.
 // Source: as of MapsServer.
 type MapKit struct {
 	Scopes  []MapScope // what a token is for; Apple advises one
 	Origins []Domain   // of the pages that may use it; Apple wants some
 }
 
-// MapsSnapshot are the parameters of signed URLs of map snapshots. They do not end.
+// MapsSnapshot are the parameters of signed URLs of map snapshots. They do not end, and each call has one signed for its own query.
+// There is nothing to narrow.
 // Source: Generating a URL and Signature to Create a Maps Web Snapshot.
 type MapsSnapshot struct{}
 
-// WeatherKit are the parameters of tokens for the WeatherKit REST API.
+// WeatherKit are the parameters of tokens for the WeatherKit REST API: 15 minutes unless said, an hour at most (Apple names no
+// limit); given again to the same principal.
 // Source: Request authentication for WeatherKit REST API.
 type WeatherKit struct {
 	Service BundleID // a Services ID
 }
 
-// ClassKit are the parameters of tokens for the ClassKit Catalog API.
+// ClassKit are the parameters of tokens for the ClassKit Catalog API: 15 minutes unless said, an hour at most (Apple says 10 to 30
+// minutes as a rule); given again to the same principal. There is nothing to narrow.
 // Source: ClassKit Catalog API.
 type ClassKit struct{}
 
-// IWorkExport are the parameters of tokens with which a document of iWork is exported as PDF.
+// IWorkExport are the parameters of tokens with which a document of iWork is exported as PDF: 15 minutes unless said, four hours less
+// the back-dating at most. Each request, a repeated one too, has a new one, for one document.
 // Source: Export a PDF document from an iWork file.
 type IWorkExport struct{}
 
@@ -72,25 +84,46 @@ type Domain string
 type MapScope string
 
 var (
-	originShape = regexp.MustCompile(`^https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$`)
-	domainShape = regexp.MustCompile(`^(https?://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$`)
+	originShape = regexp.MustCompile(`^(https?)://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::([0-9]{1,5}))?$`)
+	domainShape = regexp.MustCompile(`^(https?://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(?::([0-9]{1,5}))?$`)
 )
 
 // MaxOrigins is how many origins a profile can have.
 const MaxOrigins = 64
 
+// defaultPorts are the ports that browsers do not write.
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
+
+// isPort accepts a port as browsers write one.
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
+}
+
 // ParseOrigin accepts an origin such as https://example.com, as browsers write it: lower case, no path, no pattern.
 func ParseOrigin(s string) (Origin, error) {
-	if len(s) > 255 || !originShape.MatchString(s) {
+	m := originShape.FindStringSubmatch(s)
+	if len(s) > 255 || m == nil {
 		return "", errors.New("not an origin: it is written as browsers send it, https://example.com, in lower case, without a path, a slash at the end or a pattern")
+	}
+	switch scheme, port := m[1], m[2]; {
+	case port == "":
+	case port == defaultPorts[scheme]:
+		return "", errors.New("not an origin as browsers send it: they leave out the port that is the scheme's own; leave it out")
+	case !isPort(port):
+		return "", errors.New("not an origin: the port is a number from 1 to 65535 that does not begin with 0")
 	}
 	return Origin(s), nil
 }
 
 // ParseDomain accepts a domain such as example.com or *.example.com.
 func ParseDomain(s string) (Domain, error) {
-	if len(s) > 255 || !domainShape.MatchString(s) {
+	m := domainShape.FindStringSubmatch(s)
+	if len(s) > 255 || m == nil {
 		return "", errors.New("not a domain of a page: it is written example.com or *.example.com, in lower case and without a path; several are a list")
+	}
+	if port := m[len(m)-1]; port != "" && !isPort(port) {
+		return "", errors.New("not a domain of a page: the port is a number from 1 to 65535 that does not begin with 0")
 	}
 	return Domain(s), nil
 }
@@ -170,7 +203,7 @@ type exportClaims struct {
 	Format string `json:"export_format"`
 }
 
-func (c exportClaims) key() any { return nil } // never reused
+func (c exportClaims) key() any { return c }
 func (c exportClaims) at(t times) any {
 	c.Iat, c.Exp = t.iat, t.exp
 	return c
@@ -191,9 +224,16 @@ func (p APNs) Fields() (fixed, asked []Field) {
 }
 
 func (p APNs) check(f Facts) error {
-	if err := checkList("topics", p.Topics, ParseBundleID); err != nil {
-		return err
+	if p.Environment != "" {
+		if err := named("environment", p.Environment, ParseEnvironmentName); err != nil {
+			return err
+		}
 	}
+	return cmp.Or(checkList("topics", p.Topics, ParseBundleID), p.served(f))
+}
+
+// served reports whether the key has what the profile counts on.
+func (p APNs) served(f Facts) error {
 	if !f.Environment.covers(p.Environment) {
 		return fmt.Errorf("the key works in %s alone, and the profile wants %s: name another key, or take the environment out", f.Environment, p.Environment)
 	}
@@ -208,7 +248,27 @@ func (p APNs) check(f Facts) error {
 	return nil
 }
 
-func (APNs) draft(f Facts, ask Ask) (draft, error) { return teamDraft(f, ask, "") }
+func (p APNs) draft(f Facts, ask Ask) (draft, error) {
+	if err := cmp.Or(p.served(f), noCall(ask)); err != nil { // the facts may have changed since the policy was applied
+		return nil, err
+	}
+	return webToken{kid: f.KeyID, claims: teamClaims{Iss: f.Team}, hosts: p.Hosts()}, nil
+}
+
+// Hosts are those of the family that the profile's tokens are for: the sandbox's, the others, or all.
+func (p APNs) Hosts() []string {
+	all := FamilyAPNs.Use().Hosts
+	if p.Environment != EnvironmentSandbox && p.Environment != EnvironmentProduction {
+		return all
+	}
+	var hosts []string
+	for _, h := range all {
+		if strings.Contains(h, ".sandbox.") == (p.Environment == EnvironmentSandbox) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
 
 // Family returns FamilyDeviceCheck.
 func (DeviceCheck) Family() Family { return FamilyDeviceCheck }
@@ -342,15 +402,20 @@ type snapshotURL struct {
 
 const snapshotPath = "/api/v1/snapshot?"
 
-func (d snapshotURL) key() any { return nil } // never reused
+func (d snapshotURL) key() any { return d }
 
 func (d snapshotURL) sign(signer crypto.Signer, _ times) (Token, error) {
-	path := snapshotPath + d.call.query + "&teamId=" + string(d.team) + "&keyId=" + string(d.kid)
+	path := d.path()
 	sig, err := es256{}.Sign(path, signer)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{Text: "https://" + FamilyMapsSnapshot.Use().Hosts[0] + path + "&signature=" + base64.RawURLEncoding.EncodeToString(sig)}, nil
+}
+
+// path is what is signed.
+func (d snapshotURL) path() string {
+	return snapshotPath + d.call.query + "&teamId=" + string(d.team) + "&keyId=" + string(d.kid)
 }
 
 // Family returns FamilyWeatherKit.
@@ -378,8 +443,7 @@ func checkClientID(name string, id BundleID, f Facts) error {
 	if f.Team != "" && strings.HasPrefix(string(id), string(f.Team)+".") {
 		return fmt.Errorf("the %s begins with the team ID: leave that out", name)
 	}
-	_, err := ParseBundleID(string(id))
-	return err
+	return named(name, id, ParseBundleID)
 }
 
 // Family returns FamilyIWorkExport.

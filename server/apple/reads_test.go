@@ -44,7 +44,7 @@ func TestBundlesAreScopes(t *testing.T) {
 		if err := checkScopes(scope); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if !slices.IsSorted(scope) || len(slices.Text(slices.Clone(scope))) != len(scope) {
+		if !slices.IsSorted(scope) || len(slices.Compact(slices.Clone(scope))) != len(scope) {
 			t.Errorf("%s is not strictly ascending: %v", name, scope)
 		}
 		for _, s := range scope {

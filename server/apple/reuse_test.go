@@ -20,12 +20,12 @@ func TestReuse(t *testing.T) {
 
 func TestReuses(t *testing.T) {
 	for _, p := range []Params{AppStoreConnect{}, Enterprise{}} {
-		got := p.Reuses()
+		got := p.Family().Reuses()
 		if !slices.Equal(got, []Reuse{ReusePerPrincipal, ReuseNever}) {
 			t.Errorf("%s: Reuses = %v", p.Family(), got)
 		}
 		got[0] = ReuseNever
-		if p.Reuses()[0] != ReusePerPrincipal {
+		if p.Family().Reuses()[0] != ReusePerPrincipal {
 			t.Errorf("%s: a caller changed the family's rules", p.Family())
 		}
 	}
@@ -39,7 +39,7 @@ func TestSpecKey(t *testing.T) {
 	enterprise := Facts{Kind: KindEnterprise, KeyID: "2X9R4HXF34", Issuer: team.Issuer}
 	scope := []Scope{"GET /v1/apps", "GET /v1/builds", "GET /v1/users"}
 	spec := func(p Params, f Facts, ttl time.Duration, ask ...Scope) Spec {
-		s, err := p.Spec(f, Ask{TTL: ttl, Scope: ask})
+		s, err := Terms{Params: p}.Spec(f, Ask{TTL: ttl, Scope: ask})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -250,6 +250,9 @@ func (f Family) CheckKind(k Kind) error {
 	if slices.Contains(r.kinds, k) {
 		return nil
 	}
+	if f == FamilyNotary && k == KindAppStoreConnectIndividual {
+		return errIndividualNotary
+	}
 	return fmt.Errorf("%s needs a key of kind %s: name such a key in the profile, or give the profile the family of its key", f, strings.ReplaceAll(list(r.kinds), ", ", " or "))
 }
 

@@ -1,28 +1,28 @@
 package apple
 
-import (
-	"crypto"
-	"fmt"
-
-	"github.com/google/uuid"
-)
+import "crypto"
 
 // SignInWithApple are the parameters of client secrets for Sign in with Apple, and for Account & Organizational Data Sharing.
-// A secret also has the tokens with which a user is moved to another team: minutes are enough for it.
+// A secret also has the tokens with which a user is moved to another team, so that it is for five minutes unless said and for an
+// hour at most, long-lived ones 180 days (Apple says six months); given again to the same principal. A secret is for one client.
 // Source: Creating a client secret.
 type SignInWithApple struct {
 	Client BundleID // the App ID or Services ID that is the client_id; Apple minds upper and lower case
 }
 
-// AppleAds are the parameters of client secrets for the Apple Ads APIs.
+// AppleAds are the parameters of client secrets for the Apple Ads APIs: five minutes unless said, an hour at most, long-lived ones a
+// minute less than the 180 days that Apple does not take; given again to the same principal. There is nothing to narrow.
 // Source: Implementing OAuth for the Apple Search Ads API, and for the Apple Ads Platform API.
 type AppleAds struct{}
 
-// SchoolBusiness are the parameters of client assertions for the Apple School Manager and Apple Business API.
+// SchoolBusiness are the parameters of client assertions for the Apple School Manager and Apple Business API. Their lifetimes are
+// those of AppleAds; each is a new one, for it has a jti. There is nothing to narrow.
 // Source: Implementing OAuth for the Apple School Manager and Apple Business API.
 type SchoolBusiness struct{}
 
-// Marketplace are the parameters of the tokens with which a developer's apps come to an alternative marketplace.
+// Marketplace are the parameters of the tokens with which a developer's apps come to an alternative marketplace: a day unless said,
+// a minute less than the seven days that Apple does not take at most; given again to the same principal. A profile may list the
+// developers of whom a call names one.
 // Source: Creating keys and establishing alternative marketplace connections.
 type Marketplace struct {
 	Developers []string // whose apps may come; nil for all
@@ -141,15 +141,16 @@ func (SchoolBusiness) draft(f Facts, ask Ask) (draft, error) {
 	}, nil
 }
 
-func (d assertion) key() any { return nil } // never reused
+func (d assertion) key() any {
+	return struct {
+		kid    KeyID
+		claims assertionClaims
+	}{d.kid, d.claims}
+}
 
 func (d assertion) sign(signer crypto.Signer, t times) (Token, error) {
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return Token{}, fmt.Errorf("drawing a jti: %w", err)
-	}
 	c := d.claims
-	c.Iat, c.Exp, c.Jti = t.iat, t.exp, id.String()
+	c.Iat, c.Exp, c.Jti = t.iat, t.exp, newNonce()
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid}, c, signer, false)
 	return Token{Text: string(text), Fields: d.fields, Nonce: c.Jti}, err
 }
@@ -159,7 +160,7 @@ func (Marketplace) Family() Family { return FamilyMarketplace }
 
 // Fields returns the developer.
 func (p Marketplace) Fields() (fixed, asked []Field) {
-	return nil, []Field{{"developer_id", p.Developers, true}}
+	return nil, []Field{{"developer_id", texts(p.Developers), true}}
 }
 
 func (p Marketplace) check(Facts) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,13 +14,15 @@ import (
 )
 
 // AppStoreServer are the parameters of tokens for the App Store Server API, which the External Purchase Server, Advanced Commerce
-// and Retention Messaging APIs take too. A token is for one app.
+// and Retention Messaging APIs take too: five minutes unless said, 3570 s at most (Apple takes none for longer than an hour); given
+// again to the same principal, though Apple's page asks for a new one each time, which reuse: never is for. A token is for one app.
 // Source: Generating JSON Web Tokens for API requests, App Store Server API.
 type AppStoreServer struct {
 	Bundle BundleID
 }
 
-// PromotionalOffer are the parameters of signatures for promotional offers, in the form of 2025.
+// PromotionalOffer are the parameters of signatures for promotional offers, in the form of 2025. They have no lifetime to choose, and
+// each is a new one, for it is good for one purchase; a profile may list the products and offers of which a call names one.
 // Source: Generating JWS to sign App Store requests, StoreKit.
 type PromotionalOffer struct {
 	Bundle   BundleID
@@ -27,21 +30,24 @@ type PromotionalOffer struct {
 	Offers   []OfferID   // that may be made; nil for all
 }
 
-// IntroductoryOffer are the parameters of signatures that say whether a customer may have an introductory offer.
+// IntroductoryOffer are the parameters of signatures that say whether a customer may have an introductory offer. Lifetime and
+// reuse are as of PromotionalOffer; a profile may list the products.
 // Source: as of PromotionalOffer.
 type IntroductoryOffer struct {
 	Bundle   BundleID
 	Products []ProductID // nil for all
 }
 
-// AdvancedCommerceRequest are the parameters of signatures for requests of the Advanced Commerce API that an app makes.
+// AdvancedCommerceRequest are the parameters of signatures for requests of the Advanced Commerce API that an app makes. Lifetime
+// and reuse are as of PromotionalOffer; a profile may list the operations, and of the rest of a request Apple is the judge.
 // Source: as of PromotionalOffer.
 type AdvancedCommerceRequest struct {
 	Bundle     BundleID
 	Operations []string // nil for all
 }
 
-// PromotionalOfferSignature are the parameters of signatures for promotional offers in their original form, which is no JWT.
+// PromotionalOfferSignature are the parameters of signatures for promotional offers in their original form, which is no JWT: Apple
+// takes one for 24 hours, and once. Each is a new one; a profile may list the products and offers.
 // Source: Generating a signature for promotional offers, StoreKit.
 type PromotionalOfferSignature struct {
 	Bundle   BundleID
@@ -93,32 +99,23 @@ type commerceClaims struct {
 }
 
 // storeKitToken is the draft of a request of StoreKit, with a nonce that is drawn when it is signed.
-type storeKitToken[C any] struct {
+type storeKitToken[C comparable] struct {
 	kid    KeyID
 	common storeKitClaims
 	with   func(storeKitClaims) C
 }
 
-func (d storeKitToken[C]) key() any { return nil } // never reused
+func (d storeKitToken[C]) key() any { return d.with(d.common) }
 
 func (d storeKitToken[C]) sign(signer crypto.Signer, t times) (Token, error) {
-	nonce, err := newNonce()
-	if err != nil {
-		return Token{}, err
-	}
-	d.common.Iat, d.common.Nonce = t.iat, nonce
+	d.common.Iat, d.common.Nonce = t.iat, newNonce()
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: typ}, d.with(d.common), signer, false)
-	return Token{Text: string(text), Nonce: nonce}, err
+	return Token{Text: string(text), Nonce: d.common.Nonce}, err
 }
 
-// newNonce draws a UUID in lower case. Every signature has its own: Apple takes one once.
-func newNonce() (string, error) {
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return "", fmt.Errorf("drawing a nonce: %w", err)
-	}
-	return id.String(), nil
-}
+// newNonce draws a UUID in lower case. Every signature has its own: Apple takes one once. (Where there is no randomness the
+// program ends: crypto/rand sees to that.)
+func newNonce() string { return uuid.NewString() }
 
 // Family returns FamilyAppStoreServer.
 func (AppStoreServer) Family() Family { return FamilyAppStoreServer }
@@ -254,22 +251,22 @@ type offerSignature struct {
 // separator stands between the fields that are signed. No other thing that is signed here has it, and no field can.
 const separator = "\u2063"
 
-func (d offerSignature) key() any { return nil } // never reused
+func (d offerSignature) key() any { return d }
 
 func (d offerSignature) sign(signer crypto.Signer, t times) (Token, error) {
-	nonce, err := newNonce()
-	if err != nil {
-		return Token{}, err
-	}
-	stamp := t.iat * 1000 // back-dated like all times, and in milliseconds
-	text := strings.Join([]string{
-		string(d.bundle), string(d.kid), string(d.call.product), string(d.call.offer), d.call.account, nonce, strconv.FormatInt(stamp, 10),
-	}, separator)
-	der, err := es256{}.signASN1(text, signer)
+	nonce, stamp := newNonce(), t.iat*1000 // back-dated like all times, and in milliseconds
+	der, err := es256{}.signASN1([]byte(d.text(nonce, stamp)), signer)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{Text: base64.StdEncoding.EncodeToString(der), Nonce: nonce, Offer: &Offer{d.kid, stamp}}, nil
+}
+
+// text is what is signed.
+func (d offerSignature) text(nonce string, stamp int64) string {
+	return strings.Join([]string{
+		string(d.bundle), string(d.kid), string(d.call.product), string(d.call.offer), d.call.account, nonce, strconv.FormatInt(stamp, 10),
+	}, separator)
 }
 
 func bundleField(b BundleID) []Field {
@@ -280,8 +277,7 @@ func checkBundle(b BundleID) error {
 	if b == "" {
 		return errors.New("the bundle_id is missing: these tokens are for one app, such as com.example.app")
 	}
-	_, err := ParseBundleID(string(b))
-	return err
+	return named("bundle_id", b, ParseBundleID)
 }
 
 // checkList checks a list that may be left out.
@@ -296,6 +292,17 @@ func checkList[T ~string](name string, all []T, parse func(string) (T, error)) e
 		if _, err := parse(string(s)); err != nil {
 			return fmt.Errorf("%s, entry %d: %w", name, i+1, err)
 		}
+		if slices.Contains(all[:i], s) {
+			return fmt.Errorf("%s, entry %d: it stands in the list before: take one out", name, i+1)
+		}
+	}
+	return nil
+}
+
+// named checks one parameter.
+func named[T ~string](name string, s T, parse func(string) (T, error)) error {
+	if _, err := parse(string(s)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

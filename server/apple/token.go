@@ -25,6 +25,7 @@ type Token struct {
 	// Expires is exp, whole seconds, UTC; of what has no exp, when Apple takes it no longer; zero where that is never.
 	Expires time.Time
 	Scope   []Scope     // sorted; nil: whatever the key's role allows
+	Hosts   []string    // who takes it, of a FormHeader; shared, not to be written to
 	Fields  []FormField // what is posted beside a FormSecret, in order
 	Offer   *Offer      // what is handed to the app beside a FormSignature
 	Nonce   string      // of what is used once; empty for the others
@@ -50,14 +51,13 @@ type draft interface {
 
 // times are those of one token.
 type times struct {
-	now      time.Time
 	iat, exp int64 // Unix seconds; exp 0 for a token that has none
 	shared   bool  // the signature must follow from key and text
 }
 
 // dates are the times of a token that is made now.
 func (s Spec) dates(now time.Time) times {
-	t := times{now: now, iat: now.Unix() - int64(BackDate/time.Second)}
+	t := times{iat: now.Unix() - int64(BackDate/time.Second)}
 	switch s.rules.timing {
 	case expiring:
 		t.exp = t.iat + int64(s.ttl/time.Second)
@@ -73,18 +73,22 @@ func (s Spec) dates(now time.Time) times {
 // are shared: those follow from key and time, and each is verified here, for a fault in a signature that is not randomized gives
 // the key away. The signer must hold a P-256 key, that of the Spec's key ID. The zero Spec is refused, and so is a time before 1970.
 func Mint(spec Spec, signer crypto.Signer, now time.Time) (Token, error) {
-	if spec.draft == nil {
+	draft := spec.content()
+	if draft == nil {
 		return Token{}, errors.New("minting: the spec is empty")
 	}
 	if now.Unix() < int64(edge/time.Second) {
 		return Token{}, errors.New("minting: the clock is before 1970")
 	}
 	at := spec.dates(now)
-	token, err := spec.draft.sign(signer, at)
+	token, err := draft.sign(signer, at)
 	if err != nil {
 		return Token{}, fmt.Errorf("minting: %w", err)
 	}
 	token.Family = spec.rules.family
+	if token.Hosts == nil {
+		token.Hosts = spec.rules.use.Hosts
+	}
 	token.IssuedAt = time.Unix(at.iat, 0).UTC()
 	switch life := spec.rules.limits.Life; {
 	case at.exp != 0:
@@ -122,22 +126,18 @@ type webToken struct {
 	id     string
 	claims claims
 	fields []FormField // of a FormSecret; they follow from the claims
+	hosts  []string    // where the parameters leave out some of the family's; nil for all
 }
 
-func (d webToken) key() any {
-	return struct {
-		kid     KeyID
-		typ, id string
-		claims  any
-	}{d.kid, d.typ, d.id, d.claims.key()}
-}
+// key is the claims': typ follows from the family and kid is the Spec's, both in the SpecKey, id and fields follow from the claims.
+func (d webToken) key() any { return d.claims.key() }
 
 func (d webToken) sign(signer crypto.Signer, t times) (Token, error) {
 	text, err := sign(header{Alg: es256{}.Alg(), Kid: d.kid, Typ: d.typ, ID: d.id}, d.claims.at(t), signer, t.shared)
 	if err != nil {
 		return Token{}, err
 	}
-	token := Token{Text: string(text), Fields: d.fields}
+	token := Token{Text: string(text), Fields: d.fields, Hosts: d.hosts}
 	if c, ok := d.claims.(scopedClaims); ok {
 		token.Scope = slices.Clone(c.Scope)
 	}
@@ -160,11 +160,8 @@ func sign(header, claims any, signer crypto.Signer, shared bool) ([]byte, error)
 	compact = b64.AppendEncode(compact, head)
 	compact = append(compact, '.')
 	compact = b64.AppendEncode(compact, body)
-	method := es256{}
-	if shared {
-		method.rfc6979 = true
-	}
-	sig, err := method.Sign(string(compact), signer)
+	method := es256{rfc6979: shared}
+	sig, err := method.signRaw(compact, signer)
 	if err != nil {
 		return nil, err
 	}
@@ -220,11 +217,12 @@ func (t Token) UseUntil() time.Time {
 // once; what is used once is newer at every call, so that this is when it was made.
 func (t Token) Refresh() time.Time {
 	r := t.Family.rules()
-	switch {
-	case r.timing == shared:
+	switch r.timing {
+	case shared:
 		return t.IssuedAt.Add(BackDate + edge)
-	case r.timing == single:
+	case single:
 		return t.IssuedAt.Add(BackDate)
+	case expiring:
 	}
 	return t.IssuedAt.Add(BackDate + (t.Expires.Sub(t.IssuedAt)-BackDate)/2)
 }
@@ -244,7 +242,11 @@ func (t Token) Header() string {
 
 // String names the token without showing it.
 func (t Token) String() string {
-	return fmt.Sprintf("%s token, sha256 %x, exp %s", t.Family, t.SHA256, t.Expires.Format(time.RFC3339))
+	name := fmt.Sprintf("%s token, sha256 %x", t.Family, t.SHA256)
+	if t.Expires.IsZero() {
+		return name
+	}
+	return name + ", exp " + t.Expires.Format(time.RFC3339)
 }
 
 // Format writes String for every verb, %#v and %x too.

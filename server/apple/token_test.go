@@ -13,8 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +40,11 @@ func (s signerFunc) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) 
 
 func mustMint(t testing.TB, p Params, f Facts, ask Ask) Token {
 	t.Helper()
+	return mustMintTerms(t, Terms{Params: p}, f, ask)
+}
+
+func mustMintTerms(t testing.TB, p Terms, f Facts, ask Ask) Token {
+	t.Helper()
 	spec, err := p.Spec(f, ask)
 	if err != nil {
 		t.Fatal(err)
@@ -50,93 +54,6 @@ func mustMint(t testing.TB, p Params, f Facts, ask Ask) Token {
 		t.Fatal(err)
 	}
 	return token
-}
-
-// vector is a case of testdata/vectors.
-type vector struct {
-	Name  string `json:"name"`
-	Facts struct {
-		Kind     Kind     `json:"kind"`
-		KeyID    KeyID    `json:"key_id"`
-		IssuerID IssuerID `json:"issuer_id"`
-	} `json:"facts"`
-	Params struct {
-		Family    Family   `json:"family"`
-		Scope     []string `json:"scope"`
-		LongLived bool     `json:"long_lived"`
-	} `json:"params"`
-	Ask struct {
-		TTL   int64    `json:"ttl"`
-		Scope []string `json:"scope"`
-	} `json:"ask"`
-	Now    time.Time      `json:"now"`
-	Header map[string]any `json:"header"`
-	Claims map[string]any `json:"claims"`
-	Error  string         `json:"error"`
-}
-
-func (v vector) params(t *testing.T) Params {
-	scope, err := ParseScopes(v.Params.Scope)
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch v.Params.Family {
-	case FamilyAppStoreConnect:
-		return AppStoreConnect{Scope: scope, LongLived: v.Params.LongLived}
-	case FamilyEnterprise:
-		return Enterprise{Scope: scope}
-	}
-	t.Fatalf("unknown family %q", v.Params.Family)
-	return nil
-}
-
-func (v vector) run(t *testing.T) {
-	facts := Facts{Kind: v.Facts.Kind, KeyID: v.Facts.KeyID, Issuer: v.Facts.IssuerID}
-	scope, err := ParseScopes(v.Ask.Scope)
-	if err != nil {
-		t.Fatal(err)
-	}
-	params, ask := v.params(t), Ask{TTL: time.Duration(v.Ask.TTL) * time.Second, Scope: scope}
-	spec, err := params.Spec(facts, ask)
-	check := params.Check(facts)
-	if v.Error != "" {
-		_, ttlErr := ParseTTL(ask.TTL)
-		is := map[string]bool{
-			"malformed":         ttlErr != nil,
-			"ttl-too-long":      errors.Is(err, ErrTTLTooLong),
-			"scope-not-granted": errors.Is(err, ErrScopeNotGranted),
-			"wrong-key":         params.CheckKind(facts.Kind) != nil || facts.Validate() != nil,
-			"not-long-lived":    check != nil && params.CheckKind(facts.Kind) == nil && facts.Validate() == nil,
-		}
-		if err == nil || !is[v.Error] {
-			t.Errorf("error %v is not %s", err, v.Error)
-		}
-		return
-	}
-	if err != nil || check != nil {
-		t.Fatalf("Spec: %v, Check: %v", err, check)
-	}
-	token, err := Mint(spec, testKey, v.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Verify(token.Text, &testKey.PublicKey); err != nil {
-		t.Error(err)
-	}
-	parts := strings.Split(token.Text, ".")
-	if diff := cmp.Diff(v.Header, decodeSegment(t, parts[0])); diff != "" {
-		t.Errorf("header (-want +got):\n%s", diff)
-	}
-	claims := decodeSegment(t, parts[1])
-	if diff := cmp.Diff(v.Claims, claims); diff != "" {
-		t.Errorf("claims (-want +got):\n%s", diff)
-	}
-	if got := json.Number(fmt.Sprint(token.IssuedAt.Unix())); got != claims["iat"] {
-		t.Errorf("IssuedAt is %s", token.IssuedAt)
-	}
-	if got := json.Number(fmt.Sprint(token.Expires.Unix())); got != claims["exp"] {
-		t.Errorf("Expires is %s", token.Expires)
-	}
 }
 
 func decodeSegment(t *testing.T, segment string) map[string]any {
@@ -161,30 +78,12 @@ func decodeJSON(t *testing.T, text []byte, v any) {
 	}
 }
 
-func TestVectors(t *testing.T) {
-	files, err := filepath.Glob("testdata/vectors/*.json")
-	if err != nil || len(files) != len(Kinds()) {
-		t.Fatalf("%d files of vectors, %v; want one for each kind of key", len(files), err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var vectors []vector
-		decodeJSON(t, text, &vectors)
-		for _, v := range vectors {
-			t.Run(filepath.Base(file)+"/"+v.Name, v.run)
-		}
-	}
-}
-
 func TestMint(t *testing.T) {
 	scope := []Scope{"GET /v1/apps", "GET /v1/users"}
 	token := mustMint(t, AppStoreConnect{Scope: scope}, teamFacts, Ask{TTL: 5 * time.Minute})
 	want := Token{
-		Compact:  token.Text,
-		Family:   FamilyAppStoreConnect,
+		Text:  token.Text,
+		Hosts: []string{"api.appstoreconnect.apple.com"}, Family: FamilyAppStoreConnect,
 		IssuedAt: testNow.Add(-30 * time.Second),
 		Expires:  testNow.Add(270 * time.Second),
 		Scope:    scope,
@@ -213,7 +112,7 @@ func TestMint(t *testing.T) {
 }
 
 func TestMintRefuses(t *testing.T) {
-	spec := must(AppStoreConnect{}.Spec(teamFacts, Ask{TTL: time.Minute}))
+	spec := must(Terms{Params: AppStoreConnect{}}.Spec(teamFacts, Ask{TTL: time.Minute}))
 	p384 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
 	fails := signerFunc{&testKey.PublicKey, func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 		return nil, errors.New("the signer is gone")
@@ -249,11 +148,25 @@ func TestMintRefuses(t *testing.T) {
 	}
 }
 
+// A signer that fails, fails every family, and no token is beside the error.
+func TestMintFails(t *testing.T) {
+	fails := signerFunc{&testKey.PublicKey, func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+		return nil, errors.New("the signer is gone")
+	}}
+	for family, s := range samples() {
+		token, err := Mint(must(s.terms.Spec(s.facts, s.ask())), fails, testNow)
+		wantError(t, err, "minting: signing ES256: the signer is gone")
+		if token.Text != "" || token.Nonce != "" {
+			t.Errorf("%s: a token beside an error", family)
+		}
+	}
+}
+
 func TestSignRefusesWhatIsNotJSON(t *testing.T) {
-	if _, err := sign(make(chan int), claims{}, testKey); err == nil {
+	if _, err := sign(make(chan int), scopedClaims{}, testKey, false); err == nil {
 		t.Error("a header that is not JSON was signed")
 	}
-	if _, err := sign(header{}, make(chan int), testKey); err == nil {
+	if _, err := sign(header{}, make(chan int), testKey, false); err == nil {
 		t.Error("claims that are not JSON were signed")
 	}
 }
@@ -406,11 +319,22 @@ func TestTokenIsRedacted(t *testing.T) {
 	if got := token.String(); got != want {
 		t.Errorf("String = %q, want %q", got, want)
 	}
+	if got, want := (Token{Family: FamilyMapsSnapshot}).String(), fmt.Sprintf("maps-snapshot token, sha256 %064x", 0); got != want {
+		t.Errorf("String = %q, want %q", got, want)
+	}
 }
 
 func TestTokenHeader(t *testing.T) {
-	if got, want := (Token{Compact: "a.b.c"}).Header(), "Authorization: Bearer a.b.c"; got != want {
+	if got, want := (Token{Text: "a.b.c", Family: FamilyAppStoreConnect}).Header(), "Authorization: Bearer a.b.c"; got != want {
 		t.Errorf("Header = %q, want %q", got, want)
+	}
+	for family, want := range map[Family]string{
+		FamilyAPNs: "Authorization: bearer a.b.c", FamilyAppAttest: "Authorization: a.b.c", FamilyIWorkExport: "Authorization: a.b.c",
+		FamilyDeviceCheck: "Authorization: Bearer a.b.c", FamilySignInWithApple: "", FamilyMapKit: "", FamilyMapsSnapshot: "", FamilyPromotionalOffer: "", "": "",
+	} {
+		if got := (Token{Text: "a.b.c", Family: family}).Header(); got != want {
+			t.Errorf("%s: Header = %q, want %q", family, got, want)
+		}
 	}
 }
 
@@ -429,6 +353,10 @@ func TestUseUntil(t *testing.T) {
 			t.Errorf("ttl %s: UseUntil is %s before exp, want %s", tt.ttl, got, tt.margin)
 		}
 	}
+	s := samples()[FamilyMapsSnapshot]
+	if url := mustMintTerms(t, s.terms, s.facts, s.ask()); !url.Expires.IsZero() || !url.UseUntil().IsZero() {
+		t.Errorf("a URL that does not end ends at %s, %s", url.Expires, url.UseUntil())
+	}
 }
 
 func BenchmarkMint(b *testing.B) {
@@ -440,7 +368,7 @@ func BenchmarkMint(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				spec, err := bb.params.Spec(teamFacts, Ask{TTL: 10 * time.Minute})
+				spec, err := Terms{Params: bb.params}.Spec(teamFacts, Ask{TTL: 10 * time.Minute})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -492,6 +420,34 @@ func BenchmarkParseKey(b *testing.B) {
 	for b.Loop() {
 		if _, err := ParseKey(data); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestHosts: a token goes where its family is taken, and one of APNs only to the environment that its profile names.
+func TestHosts(t *testing.T) {
+	facts := portalFacts(ServiceAPNs)
+	for environment, want := range map[Environment][]string{
+		"":                    FamilyAPNs.Use().Hosts,
+		EnvironmentBoth:       FamilyAPNs.Use().Hosts,
+		EnvironmentProduction: {"api.push.apple.com", "api-manage-broadcast.push.apple.com:2196"},
+		EnvironmentSandbox:    {"api.sandbox.push.apple.com", "api-manage-broadcast.sandbox.push.apple.com:2195"},
+	} {
+		if got := mustMint(t, APNs{Environment: environment}, facts, Ask{}).Hosts; !slices.Equal(got, want) {
+			t.Errorf("%q: hosts %v", environment, got)
+		}
+	}
+	if got := mustMint(t, DeviceCheck{}, portalFacts(ServiceDeviceCheck), Ask{}).Hosts; !slices.Equal(got, FamilyDeviceCheck.Use().Hosts) {
+		t.Errorf("hosts %v", got)
+	}
+}
+
+func TestEnterpriseRoles(t *testing.T) {
+	for role, fits := range map[Role]bool{RoleAdmin: true, RoleDeveloper: true, RoleFinance: false, RoleAppManager: false} {
+		f := enterpriseFacts
+		f.Roles = []Role{role}
+		if err := f.Validate(); (err == nil) != fits {
+			t.Errorf("%s: %v", role, err)
 		}
 	}
 }

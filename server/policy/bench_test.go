@@ -53,6 +53,26 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// TestDecideAllocatesNothing: of the tokens that are minted most, a decision costs the collector nothing.
+func TestDecideAllocatesNothing(t *testing.T) {
+	for name, params := range map[string]string{
+		"the whole role": "app_store_connect: {}",
+		"a scope":        "app_store_connect: {scope: [GET /v1/apps, GET /v1/builds]}",
+		"a bundle":       "app_store_connect: {app: '1', read: [builds, beta]}",
+		"another shape":  "notary: {}",
+	} {
+		p := mustCompile(t, "version: 1\nprofiles: {p: {key: asc-release, "+params+"}}\ngrants: [{id: g, to: [{mtls: spiffe://a/*}], mint: [p]}]\n")
+		r := mintBy(nil)
+		if got := testing.AllocsPerRun(100, func() {
+			if d := p.Decide(r, allKeys); !d.Allowed() {
+				t.Fatal(d.Reason())
+			}
+		}); got > 0 {
+			t.Errorf("%s: %v allocations", name, got)
+		}
+	}
+}
+
 func BenchmarkCompile(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		doc := []byte(manyGrants(n))

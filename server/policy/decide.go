@@ -38,7 +38,7 @@ const (
 	TTLTooLong      Code = "TTL_TOO_LONG"
 	ScopeNotGranted Code = "SCOPE_NOT_GRANTED"
 	ValueNotGranted Code = "VALUE_NOT_GRANTED"
-	UnfitRequest    Code = "UNFIT_REQUEST" // what is filled in is not what the family takes, or is missing; Reason may be told
+	UnfitRequest    Code = "UNFIT_REQUEST" // what is filled in is not what the family takes, or is missing
 )
 
 // OperatorGrant is what [Decision.Grant] names when no grant but being an
@@ -75,8 +75,8 @@ func (d Decision) Code() Code {
 // standing; empty when no grant applied.
 func (d Decision) Grant() string { return d.grant }
 
-// Reason says in full why, for the log and never for the caller. It has no
-// value from the request in it.
+// Reason says in full why, for the log; the caller is told it only with
+// [ValueNotGranted] and [UnfitRequest]. It has no value from the request in it.
 func (d Decision) Reason() string { return d.reason }
 
 // Tell says whether the caller may be told Code: a grant of the caller's allows

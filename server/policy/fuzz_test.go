@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,15 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/token"
 )
+
+// everyKey are keys of every kind, by the names of the kinds, and those of design.
+var everyKey = func() keys {
+	all := maps.Clone(allKeys)
+	for kind, f := range keyOfKind {
+		all[KeyName(kind)] = f
+	}
+	return all
+}()
 
 // FuzzCompile reads any text: no panic, no word of a key in what is said, the
 // problems in order, and what compiles denies strangers.
@@ -29,6 +39,13 @@ func FuzzCompile(f *testing.F) {
 	}
 	f.Add(design, 0)
 	f.Add("version: 1\n", 9)
+	for i, e := range examples {
+		for _, doc := range []string{e.doc(e.full), e.doc(e.least, "long_lived: true", "ttl: 1h", "reuse: never")} {
+			doc = strings.Replace(doc, "key: k", "key: "+string(e.kinds[0]), 1)
+			f.Add(doc, -1)
+			f.Add(doc, 20+3*i)
+		}
+	}
 	f.Add("version: 1\nprofiles:\n  p: {key: k, \"long\\x5flived\": true, ttl: 9d, app_store_connect: {scope: [GET /v1/ciProducts]}}\n", -1)
 	f.Add("a: &a [x]\nb: *a\n? c\n: !!d |\n  e\n---\n%f\n", 4)
 	f.Add("{a: {b: [c, 'd', \"e\\n\"]}}", 12)
@@ -36,7 +53,7 @@ func FuzzCompile(f *testing.F) {
 		if at >= 0 && at <= len(doc) && !strings.Contains(doc, "Canary") {
 			doc = doc[:at] + canary + doc[at:]
 		}
-		p, err := Compile([]byte(doc), []string{operator}, allKeys)
+		p, err := Compile([]byte(doc), []string{operator}, everyKey)
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) || len(e.Problems) == 0 || p != nil {
@@ -77,12 +94,24 @@ func FuzzCompile(f *testing.F) {
 				t.Fatalf("a key is repeated: %s", w.Message)
 			}
 		}
-		if d := p.Decide(Request{Principal: by("not an id"), Action: AuditRead}, allKeys); d.Allowed() {
+		if d := p.Decide(Request{Principal: by("not an id"), Action: AuditRead}, everyKey); d.Allowed() {
 			t.Fatalf("nobody is allowed by %s", d.Grant())
 		}
-		again, err := Compile([]byte(doc), []string{operator}, allKeys)
+		again, err := Compile([]byte(doc), []string{operator}, everyKey)
 		if err != nil || again.Digest() != p.Digest() {
 			t.Fatalf("the same document, another policy: %v", err)
+		}
+		if _, err := Compile([]byte(doc), nil, nil); err != nil {
+			t.Fatalf("it compiles with facts, and without them: %v", err)
+		}
+		for name, pr := range p.profiles {
+			for _, call := range everyCall() {
+				r := mintBy(call)
+				r.Profile = name
+				if d := p.Decide(r, everyKey); strings.Contains(d.Reason(), "Canary") || d.Spec().TTL() > p.MaxTTL(pr.key) || !d.Allowed() && d.Spec().Family() != "" {
+					t.Fatalf("a mint of %s: %+v", name, outcomeOf(d))
+				}
+			}
 		}
 	})
 }

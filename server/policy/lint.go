@@ -33,35 +33,14 @@ func (p *Policy) Expansions() []Expansion {
 	return all
 }
 
-// Lint warns of what the document says but hardly means, in its order: profiles
-// without a scope, whose tokens can write, those whose tokens outlive what
-// anybody can do here, and what has no effect.
+// Lint warns of what the document says but hardly means, in its order: of profiles whose tokens can do or outlive more than
+// need be, as far as the facts of their keys were known to Compile, and of what has no effect.
 func (p *Policy) Lint() []Problem {
 	if p == nil {
 		return nil
 	}
 	var r reader
-	minted := make(map[*profile]bool)
-	for _, g := range p.grants {
-		for _, pr := range g.mint {
-			minted[pr] = true
-		}
-	}
-	for _, pr := range p.profiles {
-		if pr.terms.Family().Scoped() && len(pr.scope) == 0 {
-			reach := ""
-			if pr.facts.Kind == apple.KindAppStoreConnect {
-				reach = ", and, as it is a team key, reach all apps"
-			}
-			r.add(pr.at, "profile %s has no scope: its tokens carry the whole role of their key, writes included%s; name GET requests if it only reads", pr.name, reach)
-		}
-		if pr.terms.LongLived {
-			r.add(pr.at, "profile %s is long-lived: a token of it, once given, lives for up to %s, and nothing here can call it back; only revoking its key at Apple ends it", pr.name, apple.TTLText(pr.ttl))
-		}
-		if !minted[pr] {
-			r.add(pr.at, "profile %s is minted by no grant", pr.name)
-		}
-	}
+	p.lintProfiles(&r)
 	for _, g := range p.grants {
 		if message := p.unreachable(g); message != "" {
 			r.add(g.at, "grant %s %s", g.id, message)

@@ -95,7 +95,7 @@ grants:
 	}
 	want := []Problem{
 		{Line: 3, Column: 3, Message: "profile ci is long-lived: a token of it, once given, lives for up to 90d12h, and nothing here can call it back; only revoking its key at Apple ends it"},
-		{Line: 4, Column: 3, Message: "profile all has no scope: its tokens carry the whole role of their key, writes included, and, as it is a team key, reach all apps; name GET requests if it only reads"},
+		{Line: 4, Column: 3, Message: "profile all has no scope: its tokens carry the whole role of their key, writes included, and, as it is a team key, reach all apps; name GET requests if it only reads, or take the individual key of a user who has fewer apps"},
 	}
 	if diff := cmp.Diff(want, p.Lint()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

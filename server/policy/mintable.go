@@ -14,11 +14,11 @@ type Profile struct {
 	Name      ProfileName
 	Family    apple.Family
 	TTL       time.Duration // of a token for which no lifetime is asked, and the most; 0 where there is none to choose
-	Scope     []apple.Scope // ascending; nil for whatever the key's role allows
+	Scope     []apple.Scope // ascending, of a family of which less may be asked for; nil for whatever the key's role allows
 	Reads     []string      // the bundles that are in the scope; nil for none
 	LongLived bool
 	Reuse     apple.Reuse
-	// Fixed are what the profile fixes of its tokens, but for the scope; Asked are what a call fills in.
+	// Fixed are what the profile fixes of its tokens, but for Scope; Asked are what a call fills in.
 	Fixed, Asked []apple.Field
 }
 
@@ -32,11 +32,17 @@ func (p *Policy) Profile(name ProfileName) (Profile, bool) {
 	if !ok {
 		return Profile{}, false
 	}
-	fixed, asked := pr.terms.Fields()
+	fields, asked := pr.terms.Fields()
+	var fixed []apple.Field
+	for _, f := range fields {
+		if f.Name != "scope" || !pr.terms.Family().Scoped() {
+			fixed = append(fixed, f)
+		}
+	}
 	return Profile{
 		Name: pr.name, Family: pr.terms.Family(), TTL: pr.ttl, Scope: slices.Clone(pr.scope), Reads: slices.Clone(pr.reads),
 		LongLived: pr.terms.LongLived, Reuse: pr.reuse,
-		Fixed: slices.DeleteFunc(fixed, func(f apple.Field) bool { return f.Name == "scope" }), Asked: asked,
+		Fixed: fixed, Asked: asked,
 	}, true
 }
 

@@ -85,7 +85,7 @@ func Ceiling(doc []byte) time.Duration {
 	var longest time.Duration
 	for _, f := range families {
 		switch {
-		case !bytes.Contains(doc, []byte(f.field())):
+		case !bytes.Contains(doc, []byte(f.field)):
 		case longLived:
 			longest = max(longest, f.of.LongestTTL())
 		default:

@@ -134,7 +134,7 @@ func TestDecideMint(t *testing.T) {
 	for i := range many {
 		many[i] = apps
 	}
-	_, tooMany := apple.AppStoreConnect{}.Spec(teamKey.Facts, apple.Ask{TTL: time.Minute, Scope: many})
+	_, tooMany := apple.Terms{Params: apple.AppStoreConnect{}}.Spec(teamKey.Facts, apple.Ask{TTL: time.Minute, Scope: many})
 	_, negative := apple.ParseTTL(-time.Second)
 	stranger := outcome{Code: Denied, Reason: "no grant of the caller's allows the profile"}
 	tests := []struct {
@@ -390,7 +390,16 @@ func TestExamples(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
-	facts := keys{"asc-release": teamKey, "team-a/asc": teamKey, "team-b/enterprise": enterpriseKey}
+	portal := func(s apple.Service) KeyFacts {
+		return portalKey.with(func(f *apple.Facts) { f.Services = []apple.Service{s} })
+	}
+	facts := keys{
+		"asc-release": teamKey, "team-a/asc": teamKey, "team-b/enterprise": enterpriseKey,
+		"asc": teamKey, "enterprise": enterpriseKey, "iap": purchaseKey, "ads": adsKey, "business": schoolKey, "marketplace": marketKey,
+		"portal/push": portal(apple.ServiceAPNs), "portal/check": portal(apple.ServiceDeviceCheck), "portal/sign-in": portal(apple.ServiceSignIn),
+		"portal/media": portal(apple.ServiceMedia), "portal/maps": portal(apple.ServiceMapKit), "portal/weather": portal(apple.ServiceWeatherKit),
+		"portal/class": portal(apple.ServiceClassKit), "portal/iwork": portal(apple.ServiceIWorkExports),
+	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			doc, err := os.ReadFile(file)
@@ -512,11 +521,15 @@ grants:
 // TestLongestTTL holds that no family lets a profile say more than what apple calls the longest: how long the exposure
 // of a key is looked back rests on it.
 func TestLongestTTL(t *testing.T) {
+	if len(families) != len(apple.Families()) {
+		t.Errorf("%d families can be profiles, of %d", len(families), len(apple.Families()))
+	}
 	for _, f := range families {
 		for _, longLived := range []bool{false, true} {
-			got := f.with(nil, longLived).Limits().Max
-			if got > apple.LongestTTL() || !longLived && got > apple.OrdinaryTTL() {
-				t.Errorf("%s, long-lived %v: %s", f.field, longLived, got)
+			limits := f.of.Limits(longLived)
+			got := max(limits.Max, limits.Life)
+			if got > apple.LongestTTL() || got > f.of.LongestTTL() || !longLived && got > f.of.OrdinaryTTL() || !longLived && got == 0 {
+				t.Errorf("%s, long-lived %v: %s", f.of, longLived, got)
 			}
 		}
 	}

@@ -47,6 +47,10 @@ const maxProblems = 1000
 // position is where something is in the document; the zero position is the whole.
 type position struct{ line, column int }
 
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(p.line, q.line), cmp.Compare(p.column, q.column))
+}
+
 // reader collects what is wrong with the document that it reads.
 type reader struct {
 	problems []Problem

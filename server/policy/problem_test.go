@@ -140,7 +140,7 @@ func TestProblems(t *testing.T) {
 		{"a repeated profile", head + "profiles:\n  p: {key: k, enterprise: {}}\n  p: {key: k, enterprise: {}}\n", []string{"4:3: this key of profiles is there already, on line 3: take one out"}},
 		{"an unknown key of a profile", profile("keys: k"), []string{
 			"3:3: the profile has no key: name the key that signs, key: NAME",
-			"4:5: an unknown key: a profile has key, ttl, reuse, long_lived, app_store_connect, enterprise",
+			"4:5: an unknown key: a profile has key, ttl, reuse, long_lived, " + allFamilies,
 		}},
 		{"bundles without an app", profile("{key: k, app_store_connect: {read: [builds]}}"), []string{`4:34: read without app: say of which app, app: "1234567890"`}},
 		{"an app without bundles", profile("{key: k, app_store_connect: {app: \"1234567890\"}}"), []string{"4:34: app without read: say what is read of the app, such as read: [builds], or take app out"}},
@@ -174,17 +174,17 @@ func TestProblems(t *testing.T) {
 		{"long-lived of another family", profile("{key: k, enterprise: {scope: [GET /v1/ciProducts]}, long_lived: true}"), []string{"4:57: long_lived with a family of which Apple takes no long-lived tokens: take it out"}},
 		{"long-lived for too long", profile("{key: k, app_store_connect: {scope: [GET /v1/ciProducts]}, ttl: 180d1s, long_lived: true}"), []string{"4:69: a ttl above 180d, the most for such tokens: write that or less"}},
 		{"long-lived or not", profile("{key: k, app_store_connect: {scope: [GET /v1/ciProducts]}, long_lived: false}"), []string{"4:76: long_lived is something other than true: write long_lived: true, or leave it out"}},
-		{"long-lived of no family", profile("{key: k, long_lived: true}"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
+		{"long-lived of no family", profile("{key: k, long_lived: true}"), []string{"3:3: " + noFamily}},
 		{"a rule of reuse that the family has not", profile("{key: k, app_store_connect: {}, reuse: shared}"), []string{"4:44: not a rule of reuse that this family of tokens has: want one of [per-principal never]"}},
 		{"a reuse that is no text", profile("{key: k, enterprise: {}, reuse: true}"), []string{"4:37: reuse is true or false: want a rule of reuse such as never"}},
-		{"a reuse without a family", profile("{key: k, reuse: never}"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
+		{"a reuse without a family", profile("{key: k, reuse: never}"), []string{"3:3: " + noFamily}},
 		{"an empty profile", profile("{}"), []string{
-			"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}",
+			"3:3: " + noFamily,
 			"3:3: the profile has no key: name the key that signs, key: NAME",
 		}},
 		{"a profile that is text", profile("k"), []string{"4:5: a profile is text: want a mapping, {key: value}"}},
-		{"no family", profile("key: k"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
-		{"an unknown family", profile("{key: k, apns: {}}"), []string{"4:14: an unknown key: a profile has key, ttl, reuse, long_lived, app_store_connect, enterprise"}},
+		{"no family", profile("key: k"), []string{"3:3: " + noFamily}},
+		{"an unknown family", profile("{key: k, passkit: {}}"), []string{"4:14: an unknown key: a profile has key, ttl, reuse, long_lived, " + allFamilies}},
 		{"two families", profile("{key: k, app_store_connect: {}, enterprise: {}}"), []string{"4:37: a second family of tokens: a profile has one, so make two profiles"}},
 		{"no key", profile("enterprise: {}"), []string{"3:3: the profile has no key: name the key that signs, key: NAME"}},
 		{"a key that is a number", profile("{key: 1, enterprise: {}}"), []string{"4:11: key is a number: want the name of a key, in quotes if it is a number"}},
@@ -215,7 +215,7 @@ func TestProblems(t *testing.T) {
 		{"a ttl that is used up at once", profile("{key: k, enterprise: {}, ttl: 30s}"), []string{"4:35: " + ttlError(30*time.Second)}},
 		{"a ttl of half a second", profile("{key: k, enterprise: {}, ttl: 60500ms}"), []string{"4:35: " + ttlError(60500*time.Millisecond)}},
 		{"a ttl above the family's", profile("{key: k, enterprise: {}, ttl: 20m}"), []string{"4:35: a ttl above 19m30s, the most for such tokens: write that or less"}},
-		{"a ttl without a family", profile("{key: k, ttl: 2d}"), []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
+		{"a ttl without a family", profile("{key: k, ttl: 2d}"), []string{"3:3: " + noFamily}},
 		{"a grant that is text", head + "grants: [x]\n", []string{"2:10: a grant is text: want a mapping, {key: value}"}},
 		{"an empty grant", head + "grants: [{}]\n", []string{
 			"2:10: the grant has no id: give it one, by which the log names it",
@@ -360,7 +360,7 @@ func TestProblemsWithKeys(t *testing.T) {
 		"individual": individual,
 		"enterprise": enterpriseKey,
 	}
-	unfit := func(p apple.Params, f KeyFacts) string { return p.Check(f.Facts).Error() }
+	unfit := func(p apple.Params, f KeyFacts) string { return apple.Terms{Params: p}.Check(f.Facts).Error() }
 	const missing = "there is no key of this name in the vault: import it first, or correct the name"
 	tests := []struct {
 		name    string
@@ -375,7 +375,7 @@ func TestProblemsWithKeys(t *testing.T) {
 		{"nor a damaged one", "{key: damaged, app_store_connect: {}}", nil},
 		{"nor one without an active version", "{key: waiting, enterprise: {}}", nil},
 		{"missing", "{key: nothing, app_store_connect: {}}", []string{"3:12: " + missing}},
-		{"missing, and no family", "{key: nothing}", []string{"3:3: the profile has no family of tokens: give it app_store_connect: {} or enterprise: {}"}},
+		{"missing, and no family", "{key: nothing}", []string{"3:3: " + noFamily}},
 		{"enterprise tokens of a team key", "{key: team, enterprise: {}}", []string{"3:18: " + unfit(apple.Enterprise{}, teamKey)}},
 		{"enterprise tokens of an individual key", "{key: individual, enterprise: {}}", []string{"3:24: " + unfit(apple.Enterprise{}, individual)}},
 		{"team tokens of an enterprise key", "{key: enterprise, app_store_connect: {}}", []string{"3:24: " + unfit(apple.AppStoreConnect{}, enterpriseKey)}},
@@ -469,19 +469,28 @@ const canary = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCanaryCanary"
 
 // TestNoEcho puts a key wherever a value can stand.
 func TestNoEcho(t *testing.T) {
-	fields := strings.FieldsFunc(design, func(r rune) bool { return strings.ContainsRune(" \n[]{},\"", r) })
-	for _, form := range []string{canary, `"` + canary + `"`, "-----BEGIN PRIVATE KEY-----", "{" + canary + ": x}", "[" + canary + "]", "*" + canary, "&" + canary, "!" + canary, "|\n " + canary} {
-		for _, field := range fields {
-			doc := strings.Replace(design, field, form, 1)
-			p, err := Compile([]byte(doc), nil, allKeys)
-			var said string
-			if err != nil {
-				said = err.Error()
-			} else {
-				said = fmt.Sprint(p.Lint(), p.RunTests())
-			}
-			if strings.Contains(said, "Canary") || strings.Contains(said, "PRIVATE KEY") {
-				t.Errorf("with %q for %q: %s", form, field, said)
+	docs := []string{design}
+	for _, e := range examples {
+		docs = append(docs, strings.Replace(e.doc(e.full), "key: k", "key: "+string(e.kinds[0]), 1))
+	}
+	forms := []string{canary, `"` + canary + `"`, "-----BEGIN PRIVATE KEY-----", "{" + canary + ": x}", "[" + canary + "]", "*" + canary, "&" + canary, "!" + canary, "|\n " + canary}
+	for i, doc := range docs {
+		if i == 1 {
+			forms = []string{canary, `"` + canary + `"`, "{" + canary + ": x}"} // how YAML is read, the first document has shown
+		}
+		for _, field := range strings.FieldsFunc(doc, func(r rune) bool { return strings.ContainsRune(" \n[]{},\"'", r) }) {
+			for _, form := range forms {
+				bad := strings.Replace(doc, field, form, 1)
+				p, err := Compile([]byte(bad), nil, everyKey)
+				var said string
+				if err != nil {
+					said = err.Error()
+				} else {
+					said = fmt.Sprint(p.Lint(), p.RunTests())
+				}
+				if strings.Contains(said, "Canary") || strings.Contains(said, "PRIVATE KEY") {
+					t.Errorf("with %q for %q: %s", form, field, said)
+				}
 			}
 		}
 	}
@@ -497,3 +506,10 @@ func manyRequests(n int) string {
 	}
 	return strings.Join(all, ", ")
 }
+
+// allFamilies are the families of tokens, as a profile names them.
+const allFamilies = "app_store_connect, enterprise, notary, app_store_server, promotional_offer, introductory_offer, advanced_commerce_request, " +
+	"promotional_offer_signature, apns, device_check, app_attest, sign_in_with_apple, apple_music, maps_server, mapkit, maps_snapshot, weatherkit, " +
+	"classkit, iwork_export, apple_ads, school_business, marketplace"
+
+const noFamily = "the profile has no family of tokens: give it one of " + allFamilies

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -20,11 +21,12 @@ type profile struct {
 	ttl   time.Duration // both the default and the most; 0 where there is none to choose
 	reuse apple.Reuse
 
-	granted grantedScope // scope, with the places in the document
-	faulty  bool         // something is wrong with the parameters where they are written
-	reads   []string     // the bundles that are in the scope
-	readAt  position     // where they are named
-	facts   apple.Facts  // of the key; zero when they are not known
+	familyAt position     // where the family is named
+	granted  grantedScope // scope, with the places in the document
+	faulty   bool         // something is wrong with the parameters where they are written
+	reads    []string     // the bundles that are in the scope
+	readAt   position     // where they are named
+	facts    apple.Facts  // of the key; zero when they are not known
 }
 
 // grants says whether all the requests are in the profile's scope.
@@ -47,7 +49,13 @@ func (pr *profile) life() time.Duration { return max(pr.ttl, pr.terms.Limits().L
 // than others.
 const longLivedField = "long_lived"
 
-func fieldOf(f apple.Family) string { return strings.ReplaceAll(string(f), "-", "_") }
+// familyFields are the keys under which a profile gives the parameters of a family, profileFields all that it has.
+var familyFields, profileFields = func() (of, all []string) {
+	for _, f := range families {
+		of = append(of, f.field)
+	}
+	return of, append([]string{"key", "ttl", "reuse", longLivedField}, of...)
+}()
 
 func (c *compiler) profile(e entry) {
 	pr := &profile{at: e.key}
@@ -57,32 +65,29 @@ func (c *compiler) profile(e entry) {
 	}
 	pr.name = name
 	c.profiles[name] = pr // also a faulty one: grants that name it are not at fault
-	known := []string{"key", "ttl", "reuse", longLivedField}
-	for _, family := range families {
-		known = append(known, family.field())
-	}
-	f, ok := c.fields(e.value, "a profile", known...)
+	f, ok := c.fields(e.value, "a profile", profileFields...)
 	if f == nil {
 		return
 	}
-	var longLived *entry
-	if e, ok := f[longLivedField]; ok {
-		longLived = &e
-	}
-	var familyAt position
-	for _, family := range families {
-		e, ok := f[family.field()]
-		switch {
-		case !ok:
-		case pr.terms.Params != nil:
-			c.add(e.key, "a second family of tokens: a profile has one, so make two profiles")
-		default:
-			familyAt = e.key
-			c.parameters(pr, family, e, longLived)
+	var given []entry // families
+	for name, e := range f {
+		if byField[name] != nil {
+			given = append(given, e)
 		}
 	}
-	if pr.terms.Params == nil && ok {
-		c.add(e.key, "the profile has no family of tokens: give it one of %s", strings.Join(known[4:], ", "))
+	slices.SortFunc(given, func(a, b entry) int { return a.key.compare(b.key) })
+	for i, e := range given {
+		if i == 0 {
+			c.parameters(pr, byField[e.name], e)
+			continue
+		}
+		c.add(e.key, "a second family of tokens: a profile has one, so make two profiles")
+	}
+	if e, ok := f[longLivedField]; ok && len(given) > 0 {
+		c.longLived(pr, e)
+	}
+	if len(given) == 0 && ok {
+		c.add(e.key, "the profile has no family of tokens: give it one of %s", strings.Join(familyFields, ", "))
 	}
 	c.ttl(pr, f)
 	c.reuse(pr, f)
@@ -91,7 +96,7 @@ func (c *compiler) profile(e entry) {
 		c.add(e.key, "the profile has no key: name the key that signs, key: NAME")
 		return
 	}
-	c.key(pr, keyField.value, familyAt)
+	c.key(pr, keyField.value)
 }
 
 // ttl reads a profile's lifetime, which the family limits.
@@ -156,7 +161,7 @@ func (c *compiler) reuse(pr *profile, f map[string]entry) {
 
 // key reads the key that a profile names and checks that it can serve the
 // profile, as far as facts are known.
-func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
+func (c *compiler) key(pr *profile, n ast.Node) {
 	text, ok := c.text(n, "key", "the name of a key, in quotes if it is a number")
 	if !ok {
 		return
@@ -177,13 +182,25 @@ func (c *compiler) key(pr *profile, n ast.Node, familyAt position) {
 		return
 	case f.State == KeyStateDamaged: // nothing is known of it, and it mints nothing
 		return
-	case f.Version == 0, pr.faulty: // no version of it is active, or the parameters were refused at their place
-		err = pr.terms.Family().CheckKind(f.Kind)
-	default:
-		err = pr.terms.Check(f.Facts)
 	}
 	pr.facts = f.Facts
-	if err != nil {
-		c.add(familyAt, "%v", err)
+	if err := pr.fits(f); err != nil {
+		c.add(pr.familyAt, "%v", err)
 	}
+}
+
+// fits reports whether the profile's key can serve it. Of a key with no active version, what is not known may still come. A
+// version that is active and lacks a fact, as one that was generated here does until Apple has its public half, signs
+// nothing: who applies a policy hears that then, and not whoever mints.
+func (pr *profile) fits(f KeyFacts) error {
+	if pr.faulty { // its parameters were refused at their place
+		return pr.terms.Family().CheckKind(f.Kind)
+	}
+	if err := pr.terms.CheckKnown(f.Facts); err != nil || f.Version == 0 {
+		return err
+	}
+	if err := f.Validate(); err != nil {
+		return fmt.Errorf("the key cannot sign yet: %w; say it with signet key update KEY, then apply the policy", err)
+	}
+	return nil
 }

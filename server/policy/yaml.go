@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -249,7 +250,7 @@ func (r *reader) fields(n ast.Node, what string, known ...string) (fields map[st
 		case slices.Contains(later, e.name):
 			r.add(e.key, "%s is not supported by this version: take it out", e.name)
 		default:
-			r.add(e.key, "an unknown key: %s has %s", what, strings.Join(known, ", "))
+			r.add(e.key, "an unknown key: %s has %s", what, cmp.Or(strings.Join(known, ", "), "none"))
 		}
 		clean = false
 	}

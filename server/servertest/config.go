@@ -13,25 +13,30 @@ import (
 	"github.com/p8signet/signet/client"
 )
 
-// What NewMinting makes.
+// What NewMinting makes, and NewMintingOf.
 const (
 	KeyName  = "asc-release"
 	Profile  = "ios-release"
 	CallerID = "spiffe://signet.test/ci/1"
 )
 
-const mintingPolicy = `version: 1
-profiles:
-  ` + Profile + `: {key: ` + KeyName + `, app_store_connect: {}, ttl: 10m}
-grants:
-  - {id: ci, to: [{mtls: ` + CallerID + `}], mint: [` + Profile + `], rate: none}
-`
-
 // NewMinting is a server with the key KeyName and a policy by which CallerID, and nobody else, may mint Profile; and CallerID's client,
 // made by client.Dial and closed with the test.
 func NewMinting(t testing.TB) (*Server, *client.Client) {
 	t.Helper()
-	s := New(t, Options{Keys: map[string]string{KeyName: "app-store-connect"}, Policy: mintingPolicy})
+	return NewMintingOf(t, "app-store-connect", "app_store_connect: {}, ttl: 10m")
+}
+
+// NewMintingOf is NewMinting with another kind of key, as NewKey makes it, and another profile: what it says beside its key, such as
+// "apns: {}" for a key of the kind "developer-portal".
+func NewMintingOf(t testing.TB, kind, profile string) (*Server, *client.Client) {
+	t.Helper()
+	s := New(t, Options{Keys: map[string]string{KeyName: kind}, Policy: `version: 1
+profiles:
+  ` + Profile + ": {key: " + KeyName + ", " + profile + `}
+grants:
+  - {id: ci, to: [{mtls: ` + CallerID + `}], mint: [` + Profile + `], rate: none}
+`})
 	return s, s.DialClient(CallerID)
 }
 

@@ -39,6 +39,8 @@ func (f *facts) read(line []byte) bool {
 		p.int(`"ttl":`)
 		p.opt(",")
 		p.list(`"scope":[`)
+		p.opt(",")
+		p.pairs(`"values":{`)
 		p.want("}")
 	}
 	if p.opt(`,"token":{`) {
@@ -47,6 +49,7 @@ func (f *facts) read(line []byte) bool {
 		p.int(`,"iat":`)
 		p.int(`,"exp":`)
 		f.token = p.text(`,"sha256":`)
+		p.text(`,"nonce":`)
 		p.opt(`,"reused":true`)
 		p.want("}")
 	}
@@ -149,18 +152,24 @@ func (p *eater) list(name string) {
 	}
 }
 
+// pairs eats an object of strings, if it is there.
+func (p *eater) pairs(name string) {
+	if !p.opt(name) {
+		return
+	}
+	for p.ok && !p.opt("}") {
+		p.opt(",")
+		p.str()
+		p.want(":")
+		p.str()
+	}
+}
+
 // principal eats a principal from behind its brace, and answers its id.
 func (p *eater) principal() []byte {
 	p.text(`"kind":`)
 	id := p.text(`,"id":`)
-	if p.opt(`,"claims":{`) {
-		for p.ok && !p.opt("}") {
-			p.opt(",")
-			p.str()
-			p.want(":")
-			p.str()
-		}
-	}
+	p.pairs(`,"claims":{`)
 	p.text(`,"certificate":`)
 	p.want("}")
 	return id

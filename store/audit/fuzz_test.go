@@ -74,6 +74,17 @@ func FuzzFacts(f *testing.F) {
 			e.Requested = &auditlog.Requested{TTL: 60, Scope: []string{"a"}}
 			e.Token.Reused, e.Token.Scope = true, []string{"a", "b"}
 		},
+		func(e *auditlog.Entry) {
+			e.Requested = &auditlog.Requested{Values: map[string]string{`a"`: `}`, "b": `"},"token":{`}}
+			e.Token.Nonce = `","sha256":"`
+		},
+		func(e *auditlog.Entry) {
+			e.Requested = &auditlog.Requested{TTL: 60, Values: map[string]string{"topics": ""}}
+			e.Token.Nonce, e.Token.Reused = "n", true
+		},
+		func(e *auditlog.Entry) {
+			e.Requested = &auditlog.Requested{Scope: []string{"a"}, Values: map[string]string{"a": "b"}}
+		},
 	} {
 		e := entry(i)
 		edit(e)

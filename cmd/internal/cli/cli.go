@@ -85,6 +85,7 @@ var byError = []struct {
 	code int
 }{
 	{client.ErrMalformed, Malformed},
+	{client.ErrSingleUse, Malformed},
 	{client.ErrDenied, Denied},
 	{client.ErrUnauthenticated, Denied},
 	{client.ErrKeyDisabled, Denied},
@@ -220,7 +221,7 @@ func hint(err error) string {
 	case errors.Is(err, client.ErrNoActiveVersion):
 		return "signet key show NAME lists the versions, signet key activate NAME VERSION picks one"
 	case errors.Is(err, client.ErrKeyUnfit):
-		return "the key's active version is not of the kind that the profile's tokens need: signet policy apply --dry-run says why, signet key activate picks another"
+		return "signet key show NAME says what is known of the key, signet key update NAME sets it, and signet policy apply --dry-run says what a profile wants of it"
 	case errors.Is(err, client.ErrConflict):
 		return "read it again, and decide again"
 	case errors.Is(err, client.ErrRateLimited) && e.RetryAfter() > 0:

@@ -145,7 +145,8 @@ func TestJSON(t *testing.T) {
   "activeVersion": 0,
   "versions": [],
   "createTime": "2025-12-31T23:59:30Z",
-  "problem": ""
+  "problem": "",
+  "incomplete": ""
 }
 `
 	if diff := cmp.Diff(want, first); diff != "" {

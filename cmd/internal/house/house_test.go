@@ -32,7 +32,8 @@ var mayImport = map[string][]string{
 		"server/authn", "server/policy", "server/apple", "server/internal/authority",
 		"store", "store/envelope", "store/audit", "proto/signet/v1", "proto/auditlog", "proto/sealed",
 	},
-	"server/servertest": {"server", "client", "store", "store/envelope", "store/storetest", "proto/signet/v1", "proto/sealed"},
+	"server/servertest/fakeapple": {},
+	"server/servertest":           {"server", "client", "store", "store/envelope", "store/storetest", "proto/signet/v1", "proto/sealed"},
 
 	"store":           {"store/envelope", "proto/sealed"},
 	"store/envelope":  {},

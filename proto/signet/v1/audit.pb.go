@@ -864,7 +864,7 @@ func (x *WatchEntriesResponse) GetNext() *EntryPlace {
 // TraceTokenRequest names a token by its hash. The token itself is never sent.
 type TraceTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// SHA-256 of the compact token.
+	// SHA-256 of the compact token, of the signature or of the URL.
 	Sha256        []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1007,7 +1007,7 @@ type TracedToken struct {
 	Scope []string `protobuf:"bytes,2,rep,name=scope,proto3" json:"scope,omitempty"`
 	// Its iat.
 	IssueTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=issue_time,json=issueTime,proto3" json:"issue_time,omitempty"`
-	// Its exp: Apple takes it until then.
+	// Its exp, or until when Apple may take it; absent where that is for ever.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Our name of the key that signed it.
 	Key string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`

@@ -1597,6 +1597,8 @@ type Exposure struct {
 	Logs []*LogExposure `protobuf:"bytes,2,rep,name=logs,proto3" json:"logs,omitempty"`
 	// What remains to be done at Apple, in words.
 	RemainingStep string `protobuf:"bytes,3,opt,name=remaining_step,json=remainingStep,proto3" json:"remaining_step,omitempty"`
+	// There may be what has no end, so that upper_bound is absent.
+	Unending      bool `protobuf:"varint,4,opt,name=unending,proto3" json:"unending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1652,6 +1654,13 @@ func (x *Exposure) GetRemainingStep() string {
 	return ""
 }
 
+func (x *Exposure) GetUnending() bool {
+	if x != nil {
+		return x.Unending
+	}
+	return false
+}
+
 // LogExposure is what one log knows of living tokens.
 type LogExposure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1661,7 +1670,7 @@ type LogExposure struct {
 	Unreachable string `protobuf:"bytes,2,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	// Tokens alive.
 	Tokens int64 `protobuf:"varint,3,opt,name=tokens,proto3" json:"tokens,omitempty"`
-	// When the last of them dies.
+	// When the last of them dies; absent where one of them has no end.
 	LastExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_expire_time,json=lastExpireTime,proto3" json:"last_expire_time,omitempty"`
 	// Who holds them.
 	Holders       []*Holder `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"`
@@ -1743,7 +1752,7 @@ type Holder struct {
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// How many.
 	Tokens int64 `protobuf:"varint,3,opt,name=tokens,proto3" json:"tokens,omitempty"`
-	// When the last of them dies.
+	// When the last of them dies; absent where one of them has no end.
 	LastExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_expire_time,json=lastExpireTime,proto3" json:"last_expire_time,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1927,12 +1936,13 @@ const file_signet_v1_key_proto_rawDesc = "" +
 	"\x11RevokeKeyResponse\x12 \n" +
 	"\x03key\x18\x01 \x01(\v2\x0e.signet.v1.KeyR\x03key\x12/\n" +
 	"\bexposure\x18\x02 \x01(\v2\x13.signet.v1.ExposureR\bexposure\x12\x1a\n" +
-	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"\x9a\x01\n" +
+	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"\xb6\x01\n" +
 	"\bExposure\x12;\n" +
 	"\vupper_bound\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"upperBound\x12*\n" +
 	"\x04logs\x18\x02 \x03(\v2\x16.signet.v1.LogExposureR\x04logs\x12%\n" +
-	"\x0eremaining_step\x18\x03 \x01(\tR\rremainingStep\"\xd2\x01\n" +
+	"\x0eremaining_step\x18\x03 \x01(\tR\rremainingStep\x12\x1a\n" +
+	"\bunending\x18\x04 \x01(\bR\bunending\"\xd2\x01\n" +
 	"\vLogExposure\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vunreachable\x18\x02 \x01(\tR\vunreachable\x12\x16\n" +

@@ -634,7 +634,9 @@ type MintTokenResponse struct {
 	Reused bool `protobuf:"varint,10,opt,name=reused,proto3" json:"reused,omitempty"`
 	// All callers have this very token, and change to the next one at refresh_time, all at once: Apple minds clients that change
 	// theirs often, or go back to an older one.
-	Shared        bool `protobuf:"varint,15,opt,name=shared,proto3" json:"shared,omitempty"`
+	Shared bool `protobuf:"varint,15,opt,name=shared,proto3" json:"shared,omitempty"`
+	// The server's time when it received the request: a client whose own clock shows something else counts from it.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,6 +793,13 @@ func (x *MintTokenResponse) GetShared() bool {
 	return false
 }
 
+func (x *MintTokenResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
+	}
+	return nil
+}
+
 type isMintTokenResponse_Credential interface {
 	isMintTokenResponse_Credential()
 }
@@ -837,7 +846,7 @@ type BearerToken struct {
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// What stands before the token in the Authorization header: "Bearer" when absent, nothing when empty.
 	Scheme *string `protobuf:"bytes,2,opt,name=scheme,proto3,oneof" json:"scheme,omitempty"`
-	// The hosts of Apple that take it, some with their port; those of App Store Connect when empty.
+	// The hosts of Apple that take it, some with their port; when there is neither this nor a scheme, those of App Store Connect.
 	Hosts         []string `protobuf:"bytes,3,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1657,7 +1666,7 @@ const file_signet_v1_token_proto_rawDesc = "" +
 	"\x15IworkExportParameters\x12%\n" +
 	"\tfile_name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\bfileName\"C\n" +
 	"\x15MarketplaceParameters\x12*\n" +
-	"\fdeveloper_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\vdeveloperId\"\xeb\x05\n" +
+	"\fdeveloper_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\vdeveloperId\"\xa8\x06\n" +
 	"\x11MintTokenResponse\x12;\n" +
 	"\fbearer_token\x18\x01 \x01(\v2\x16.signet.v1.BearerTokenH\x00R\vbearerToken\x12>\n" +
 	"\rclient_secret\x18\v \x01(\v2\x17.signet.v1.ClientSecretH\x00R\fclientSecret\x12;\n" +
@@ -1677,7 +1686,9 @@ const file_signet_v1_token_proto_rawDesc = "" +
 	"\frefresh_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vrefreshTime\x12\x16\n" +
 	"\x06reused\x18\n" +
 	" \x01(\bR\x06reused\x12\x16\n" +
-	"\x06shared\x18\x0f \x01(\bR\x06sharedB\f\n" +
+	"\x06shared\x18\x0f \x01(\bR\x06shared\x12;\n" +
+	"\vserver_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTimeB\f\n" +
 	"\n" +
 	"credential\"f\n" +
 	"\vBearerToken\x12\x19\n" +
@@ -1803,22 +1814,23 @@ var file_signet_v1_token_proto_depIdxs = []int32{
 	21, // 15: signet.v1.MintTokenResponse.use_until:type_name -> google.protobuf.Timestamp
 	15, // 16: signet.v1.MintTokenResponse.receipt:type_name -> signet.v1.Receipt
 	21, // 17: signet.v1.MintTokenResponse.refresh_time:type_name -> google.protobuf.Timestamp
-	11, // 18: signet.v1.ClientSecret.form:type_name -> signet.v1.FormField
-	18, // 19: signet.v1.ListProfilesResponse.profiles:type_name -> signet.v1.Profile
-	20, // 20: signet.v1.Profile.default_ttl:type_name -> google.protobuf.Duration
-	20, // 21: signet.v1.Profile.max_ttl:type_name -> google.protobuf.Duration
-	20, // 22: signet.v1.Profile.rate_per:type_name -> google.protobuf.Duration
-	19, // 23: signet.v1.Profile.fixed:type_name -> signet.v1.ProfileField
-	19, // 24: signet.v1.Profile.parameters:type_name -> signet.v1.ProfileField
-	0,  // 25: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
-	16, // 26: signet.v1.TokenService.ListProfiles:input_type -> signet.v1.ListProfilesRequest
-	8,  // 27: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
-	17, // 28: signet.v1.TokenService.ListProfiles:output_type -> signet.v1.ListProfilesResponse
-	27, // [27:29] is the sub-list for method output_type
-	25, // [25:27] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	21, // 18: signet.v1.MintTokenResponse.server_time:type_name -> google.protobuf.Timestamp
+	11, // 19: signet.v1.ClientSecret.form:type_name -> signet.v1.FormField
+	18, // 20: signet.v1.ListProfilesResponse.profiles:type_name -> signet.v1.Profile
+	20, // 21: signet.v1.Profile.default_ttl:type_name -> google.protobuf.Duration
+	20, // 22: signet.v1.Profile.max_ttl:type_name -> google.protobuf.Duration
+	20, // 23: signet.v1.Profile.rate_per:type_name -> google.protobuf.Duration
+	19, // 24: signet.v1.Profile.fixed:type_name -> signet.v1.ProfileField
+	19, // 25: signet.v1.Profile.parameters:type_name -> signet.v1.ProfileField
+	0,  // 26: signet.v1.TokenService.MintToken:input_type -> signet.v1.MintTokenRequest
+	16, // 27: signet.v1.TokenService.ListProfiles:input_type -> signet.v1.ListProfilesRequest
+	8,  // 28: signet.v1.TokenService.MintToken:output_type -> signet.v1.MintTokenResponse
+	17, // 29: signet.v1.TokenService.ListProfiles:output_type -> signet.v1.ListProfilesResponse
+	28, // [28:30] is the sub-list for method output_type
+	26, // [26:28] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_token_proto_init() }

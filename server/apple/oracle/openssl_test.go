@@ -1,14 +1,15 @@
 package oracle
 
 import (
+	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
-	"encoding/pem"
 	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			key := newKey(t)
-			compact := mint(t, tt.params, tt.facts, key, now)
+			compact := tt.mint(t, key, now)
 			dot := strings.LastIndexByte(compact, '.')
 			sig, err := base64.RawURLEncoding.DecodeString(compact[dot+1:])
 			if err != nil || len(sig) != 64 {
@@ -48,21 +49,35 @@ func TestOpenSSLVerifies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-			if err != nil {
-				t.Fatal(err)
-			}
-			dir := t.TempDir()
-			for name, data := range map[string][]byte{
-				"input": []byte(compact[:dot]), "sig": der, "pub.pem": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}),
-			} {
-				if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			openssl(t, dir, "dgst", "-sha256", "-verify", "pub.pem", "-signature", "sig", "input")
+			opensslVerify(t, key, compact[:dot], der)
 		})
 	}
+}
+
+// OpenSSL verifies the original style of a promotional offer, which is ASN.1 of itself.
+func TestOpenSSLVerifiesOffer(t *testing.T) {
+	key := newKey(t)
+	token := sign(t, purchase, apple.PromotionalOfferSignature{Bundle: bundle}, call(apple.NewOfferCall("pro", "winback1", "", "User")), key, now)
+	der, err := base64.StdEncoding.DecodeString(token.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join([]string{
+		string(bundle), string(keyID), "pro", "winback1", "user", token.Nonce, strconv.FormatInt(now.UnixMilli()-30_000, 10),
+	}, "\u2063")
+	opensslVerify(t, key, text, der)
+}
+
+// opensslVerify has OpenSSL verify an ASN.1 signature over text.
+func opensslVerify(t *testing.T, key *ecdsa.PrivateKey, text string, der []byte) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{"input": []byte(text), "sig": der, "pub.pem": []byte(publicPEM(t, key))} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openssl(t, dir, "dgst", "-sha256", "-verify", "pub.pem", "-signature", "sig", "input")
 }
 
 // ParseKey takes and refuses what OpenSSL writes as it does the tests' own imitations.

@@ -29,7 +29,7 @@ func TestMint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := apple.Verify(minted.Token.Compact, &private.(*ecdsa.PrivateKey).PublicKey); err != nil {
+	if err := apple.Verify(minted.Token.Text, &private.(*ecdsa.PrivateKey).PublicKey); err != nil {
 		t.Errorf("the token does not verify: %v", err)
 	}
 	if got := minted.Token.Expires.Sub(minted.Token.IssuedAt); got != 5*time.Minute {
@@ -195,7 +195,7 @@ func TestReads(t *testing.T) {
 
 	key, err := v.Keys.Get(ctx, security, KeyRequest{Request: Request{"get"}, Name: "asc"})
 	check(t, err)
-	if key.Name != "asc" || key.Issuer != issuerID || key.Active != 1 {
+	if key.Name != "asc" || key.Facts.Issuer != issuerID || key.Active != 1 {
 		t.Errorf("Get = %+v", key)
 	}
 	if e := v.last(); e.ID != "get" || e.Outcome != auditlog.Allowed || e.Action != string(policy.KeyRead) || e.Key != "asc" {

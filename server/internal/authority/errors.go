@@ -121,7 +121,7 @@ func refused(d policy.Decision) *Error {
 	case policy.KeyDamaged:
 		e.Public = "the profile's key does not open; see the status"
 	case policy.KeyUnfit:
-		e.Public = "the active version of the profile's key cannot sign what the profile is for"
+		e.Public = "the active version of the profile's key cannot sign what the profile is for: a fact of the key is missing, or is not what the profile counts on; signet key show tells what is known of it, and signet key update sets it"
 	case policy.TTLTooLong:
 		e.Kind, e.Public = ErrDenied, "the ttl is longer than the profile or Apple allows; ask for less, or leave it out"
 	case policy.ScopeNotGranted:

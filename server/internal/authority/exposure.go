@@ -18,7 +18,7 @@ import (
 
 // Exposure says until when, and in whose hands, tokens of a revoked key still live.
 type Exposure struct {
-	// UpperBound is when the last token dies at the latest, whatever the logs say.
+	// UpperBound is when the last token dies at the latest, whatever the logs say; zero where there may be one that never does.
 	UpperBound time.Time
 	// Logs is what each log knows.
 	Logs []LogExposure
@@ -33,14 +33,14 @@ type LogExposure struct {
 	// Unreachable says why it could not be asked; empty when it was.
 	Unreachable string
 	// Tokens is how many that live were given out, each counted once for each of its holders, in the newest log that
-	// knows of it; LastExpires is when the last of them dies.
+	// knows of it; LastExpires is when the last of them dies, zero where one never does.
 	Tokens      int64
 	LastExpires time.Time
 	// Holders are by id.
 	Holders []Holder
 }
 
-// Holder is a principal with living tokens.
+// Holder is a principal with living tokens. LastExpires is zero where one of them never dies.
 type Holder struct {
 	Kind, ID    string
 	Tokens      int64
@@ -54,10 +54,10 @@ const exposureTime = 10 * time.Second
 // the revocation is in force, so nothing that it fails at undoes that.
 func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 	now := c.now().UTC()
-	life := longestLife(ctx, c, policy.KeyName(key.Name), now)
-	e := Exposure{UpperBound: now.Add(life), RemainingStep: atApple(key, version)}
-	if life == 0 {
-		e.UpperBound = now
+	life := longestLife(ctx, c, key, now)
+	e := Exposure{UpperBound: now.Add(life), RemainingStep: atApple(key, version, life == apple.Unending)}
+	if life == apple.Unending {
+		e.UpperBound = time.Time{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, exposureTime)
 	defer cancel()
@@ -82,7 +82,10 @@ func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 // could be. What was given several times it counts when it meets the last time, and notes so in counted.
 func living(ctx context.Context, reader *audit.Reader, key string, version int, now time.Time, life time.Duration, counted map[holding]bool) (LogExposure, bool) {
 	found := LogExposure{Origin: reader.Origin().String()}
-	oldest := now.Add(-life - timeSlack)
+	var oldest time.Time
+	if life != apple.Unending {
+		oldest = now.Add(-life - timeSlack)
+	}
 	withheld := make(map[delivery]int)
 	holders := make(map[string]*Holder)
 	for stored, err := range matching(ctx, reader, audit.Match{Key: key, Since: oldest}) {
@@ -103,7 +106,7 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 			continue
 		}
 		d := deliveryOf(e)
-		expires := time.Unix(e.Token.Expires, 0).UTC()
+		expires := endOf(e.Token)
 		switch {
 		case e.Outcome == auditlog.Withheld:
 			withheld[d]++
@@ -121,13 +124,11 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 		}
 		if held := (holding{d.principal, d.token}); !counted[held] {
 			h.Tokens++
-			if e.Token.Reused { // there is a delivery before this one
+			if e.Token.Reused || apple.Family(e.Token.Family).Shared() { // there may be a delivery before this one
 				counted[held] = true
 			}
 		}
-		if expires.After(h.LastExpires) {
-			h.LastExpires = expires
-		}
+		h.LastExpires = latest(h.LastExpires, expires)
 	}
 	found = found.with(holders)
 	if found.Unreachable != "" {
@@ -135,6 +136,25 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 	}
 	begins, err := begin(ctx, reader)
 	return found, err == nil && !begins.IsZero() && begins.Before(oldest)
+}
+
+// never stands for the end of what has none, while ends are compared.
+var never = time.Unix(1<<40, 0).UTC()
+
+// endOf is when Apple takes a token no longer.
+func endOf(t *auditlog.Token) time.Time {
+	if t.Expires == 0 {
+		return never
+	}
+	return time.Unix(t.Expires, 0).UTC()
+}
+
+// dated is an end as it is answered: zero for never.
+func dated(end time.Time) time.Time {
+	if end.Equal(never) {
+		return time.Time{}
+	}
+	return end
 }
 
 // delivery is a token that one call was given. The token alone need not name it: some families of token are shared.
@@ -156,55 +176,93 @@ func deliveryOf(e *auditlog.Entry) delivery {
 // with adds the holders, by id, and their sums.
 func (l LogExposure) with(holders map[string]*Holder) LogExposure {
 	for _, h := range slices.SortedFunc(maps.Values(holders), func(a, b *Holder) int { return cmp.Compare(a.ID, b.ID) }) {
-		l.Holders = append(l.Holders, *h)
 		l.Tokens += h.Tokens
-		if h.LastExpires.After(l.LastExpires) {
-			l.LastExpires = h.LastExpires
-		}
+		l.LastExpires = latest(l.LastExpires, h.LastExpires)
+		h.LastExpires = dated(h.LastExpires)
+		l.Holders = append(l.Holders, *h)
 	}
+	l.LastExpires = dated(l.LastExpires)
 	return l
 }
 
-// longestLife is the longest lifetime that a token of the key can have which is alive now: that of the revisions of
-// the policy that were in force when such a token could be minted. A revision that does not open, or does not compile
-// any more, may have allowed whatever Apple allows.
-func longestLife(ctx context.Context, c *core, key policy.KeyName, now time.Time) time.Duration {
+// longestLife is the longest time for which Apple may take a token of the key that is alive now, apple.Unending for ever: that of
+// the revisions of the policy that were in force when such a token could be minted. A revision that does not open, or does
+// not compile any more, may have allowed whatever keys of the kind can sign.
+func longestLife(ctx context.Context, c *core, key Key, now time.Time) time.Duration {
+	most := longestOf(key.Facts.Kind)
 	longest, until := time.Duration(0), now // until is when the revision was replaced
 	for revision, err := range c.store.PolicyHistory(ctx) {
 		if err != nil {
-			return apple.LongestTTL()
+			return most
 		}
-		if dead := until.Before(now.Add(-policy.Ceiling(revision.Document) - timeSlack)); !dead {
+		if dead := until.Before(now.Add(-min(most, policy.Ceiling(revision.Document)) - timeSlack)); !dead {
 			compiled, err := policy.Compile(revision.Document, c.operators, nil)
 			if err != nil {
-				return apple.LongestTTL()
+				return most
 			}
-			longest = max(longest, compiled.MaxTTL(key))
+			longest = max(longest, compiled.MaxTTL(policy.KeyName(key.Name)))
 		}
 		until = revision.Created
-		if until.Before(now.Add(-apple.LongestTTL() - timeSlack)) {
-			break // whatever those before it allowed is dead
+		if longest == apple.Unending || until.Before(now.Add(-most-timeSlack)) {
+			break // whatever those before it allowed is dead, or nothing more than this
 		}
 	}
 	return longest
 }
 
-// atApple says what we cannot do: Apple takes a token until it dies or until its key is revoked there, by hand.
-func atApple(key Key, version int) string {
-	var ids []string
+// longestOf is the longest time for which Apple may take a token that a key of a kind can sign. Of a damaged key no kind is known.
+func longestOf(kind apple.Kind) time.Duration {
+	longest := time.Duration(0)
+	for _, f := range apple.Families() {
+		if kind == "" || f.CheckKind(kind) == nil {
+			longest = max(longest, f.LongestTTL())
+		}
+	}
+	return longest
+}
+
+// placesAtApple is where a key is revoked at Apple, by its kind.
+var placesAtApple = map[apple.Kind]string{
+	apple.KindAppStoreConnect:           "App Store Connect, Users and Access, Integrations, App Store Connect API, Team Keys",
+	apple.KindAppStoreConnectIndividual: "App Store Connect, the profile of the user whose key it is, Individual API Key",
+	apple.KindEnterprise:                "developer.apple.com, Users and Access, Integrations",
+	apple.KindInAppPurchase:             "App Store Connect, Users and Access, Integrations, In-App Purchase",
+	apple.KindDeveloperPortal:           "developer.apple.com, Certificates, Identifiers & Profiles, Keys",
+	apple.KindAppleAds:                  "Apple Ads, Account Settings, API",
+	apple.KindSchoolBusiness:            "Apple School Manager or Apple Business, the API account of the key",
+	apple.KindMarketplace:               "App Store Connect, where the marketplace's public key was given to Apple",
+}
+
+// atApple says what we cannot do: Apple takes a token until it dies or until its key is revoked there, by hand. unending says that
+// there may be what does not die.
+func atApple(key Key, version int, unending bool) string {
+	var ids, fingerprints []string
 	for _, v := range key.Versions {
-		if version == 0 || v.Number == version {
+		switch {
+		case version != 0 && v.Number != version:
+		case v.KeyID == "":
+			fingerprints = append(fingerprints, v.Fingerprint)
+		default:
 			ids = append(ids, v.KeyID)
 		}
 	}
-	var where string
-	switch apple.Kind(key.Kind) {
-	case apple.KindAppStoreConnect:
-		where = "App Store Connect, Users and Access, Integrations, App Store Connect API, Team Keys"
-	case apple.KindAppStoreConnectIndividual:
-		where = "App Store Connect, the profile of the user whose key it is, Individual API Key"
-	case apple.KindEnterprise:
-		where = "developer.apple.com, Users and Access, Integrations"
+	var which string
+	if len(ids) > 0 {
+		which += ", key ID " + strings.Join(ids, ", ")
 	}
-	return fmt.Sprintf("Apple takes tokens that are alive until they end, unless the key is revoked there too: %s, key ID %s. Apple has no API for it.", where, strings.Join(ids, ", "))
+	if len(fingerprints) > 0 {
+		which += ", public key " + strings.Join(fingerprints, ", ")
+	}
+	kind := apple.Kind(key.Kind)
+	step := fmt.Sprintf("Apple takes tokens that are alive until they end, unless the key is revoked there too: %s%s. Apple has no API for it.", placesAtApple[kind], which)
+	if unending {
+		step += " Signed URLs of map snapshots have no end: only that revocation ends them."
+	}
+	if kind == apple.KindInAppPurchase {
+		step += " For how long it takes a signature for StoreKit Apple does not say; a day is assumed here."
+	}
+	if slices.Contains(key.Facts.Services, apple.ServiceAPNs) {
+		step += " Then close the connections to APNs that are open: Apple may go on taking the old token on them."
+	}
+	return step
 }

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/p8signet/signet/proto/auditlog"
+	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
 )
 
@@ -122,6 +124,87 @@ func TestExposure(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestExposureFamilies: of each family the receipt counts what is alive, whether it has an exp or not, and says what its key needs.
+func TestExposureFamilies(t *testing.T) {
+	const hour, day = time.Hour, 24 * time.Hour
+	lives := map[apple.Family]time.Duration{ // the bound, after now; 0: there is none
+		apple.FamilyAppStoreConnect: 10 * time.Minute, apple.FamilyEnterprise: 10 * time.Minute, apple.FamilyNotary: 10 * time.Minute,
+		apple.FamilyAppStoreServer: 5 * time.Minute, apple.FamilyPromotionalOffer: day, apple.FamilyIntroductoryOffer: day,
+		apple.FamilyAdvancedCommerceRequest: day, apple.FamilyPromotionalOfferSignature: day,
+		apple.FamilyAPNs: hour, apple.FamilyDeviceCheck: hour, apple.FamilyAppAttest: hour,
+		apple.FamilySignInWithApple: 5 * time.Minute, apple.FamilyAppleMusic: 12 * hour, apple.FamilyMapsServer: 15 * time.Minute,
+		apple.FamilyMapKit: 12 * hour, apple.FamilyMapsSnapshot: 0, apple.FamilyWeatherKit: 15 * time.Minute, apple.FamilyClassKit: 15 * time.Minute,
+		apple.FamilyIWorkExport: 15 * time.Minute, apple.FamilyAppleAds: 5 * time.Minute, apple.FamilySchoolBusiness: 5 * time.Minute,
+		apple.FamilyMarketplace: day,
+	}
+	v, cases := familyVault(t)
+	minted := map[apple.Family]Minted{}
+	for _, c := range cases {
+		minted[c.family] = v.mintOf(callerID, c)
+		v.mintOf("spiffe://signet.test/ci/2", c)
+	}
+	v.reopen() // what was given before is forgotten
+	for _, c := range cases {
+		v.mintOf(callerID, c)
+	}
+	for _, c := range cases {
+		key := v.mustKey(string(c.family))
+		exposure, err := v.revoke(string(c.family), 0)
+		check(t, err)
+		want := v.clock.Now().Add(lives[c.family])
+		if lives[c.family] == 0 {
+			want = time.Time{}
+		}
+		if !exposure.UpperBound.Equal(want) {
+			t.Errorf("%s: the bound is %v, want %v", c.family, exposure.UpperBound, want)
+		}
+		each := int64(2)
+		if c.family.Shared() {
+			each = 1
+		}
+		log := exposure.Logs[0]
+		if len(exposure.Logs) != 1 || log.Unreachable != "" || log.Tokens != each+1 || len(log.Holders) != 2 || log.Holders[0].Tokens != each ||
+			!log.LastExpires.Equal(minted[c.family].Token.Expires) || !log.Holders[1].LastExpires.Equal(minted[c.family].Token.Expires) {
+			t.Errorf("%s: the log knows %+v", c.family, log)
+		}
+		for part, wanted := range map[string]bool{
+			key.Versions[0].KeyID:       key.Versions[0].KeyID != "",
+			key.Versions[0].Fingerprint: key.Versions[0].KeyID == "",
+			placesAtApple[c.kind]:       true,
+			"Signed URLs":               c.family == apple.FamilyMapsSnapshot,
+			"a day is assumed":          c.kind == apple.KindInAppPurchase,
+			"connections to APNs":       c.kind == apple.KindDeveloperPortal,
+		} {
+			if part != "" && strings.Contains(exposure.RemainingStep, part) != wanted {
+				t.Errorf("%s: the remaining step is %q", c.family, exposure.RemainingStep)
+			}
+		}
+	}
+	for _, kind := range apple.Kinds() {
+		if placesAtApple[kind] == "" {
+			t.Errorf("nobody says where a key of kind %s is revoked", kind)
+		}
+	}
+}
+
+// TestExposureUnreadable: a revision of the policy that cannot be read may have allowed whatever keys of the kind can sign.
+func TestExposureUnreadable(t *testing.T) {
+	v := newVault(t)
+	v.importKey("asc")
+	v.importKind("push", apple.KindDeveloperPortal)
+	v.apply(basicPolicy)
+	v.apply(pushPolicy)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	now := v.clock.Now()
+	if life := longestLife(ctx, &v.changer.core, v.mustKey("asc"), now); life != 180*24*time.Hour {
+		t.Errorf("a team key: %v", life)
+	}
+	if life := longestLife(ctx, &v.changer.core, v.mustKey("push"), now); life != apple.Unending {
+		t.Errorf("a key of the portal: %v", life)
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 
+	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
 	"github.com/p8signet/signet/store/storetest"
 )
@@ -91,6 +93,14 @@ func TestFaults(t *testing.T) {
 		{"import", func(v *vault) error { _, err := v.tryImport("new", v.file); return known(err) }, func(v *vault) bool { return v.versions("new") == 1 }},
 		{"import a duplicate", func(v *vault) error { _, err := v.tryDuplicate("new", v.twin, "asc"); return known(err) }, func(v *vault) bool { return v.versions("new") == 1 }},
 		{"import a version", func(v *vault) error { _, err := v.tryImport("asc", v.file); return known(err) }, func(v *vault) bool { return v.versions("asc") == 3 }},
+		{"generate", func(v *vault) error { _, err := v.generate("made", apple.Facts{Kind: apple.KindAppleAds}); return err }, func(v *vault) bool { return v.versions("made") >= 1 }},
+		{"update", func(v *vault) error {
+			_, err := v.update("asc", apple.Facts{Roles: []apple.Role{apple.RoleSales}}, FactRoles)
+			return err
+		}, func(v *vault) bool {
+			key, _ := v.changer.store.Snapshot().Key("asc")
+			return slices.Equal(factsOf(key).Roles, []apple.Role{apple.RoleSales})
+		}},
 		{"activate", func(v *vault) error { return v.activate("asc", 2) }, func(v *vault) bool { return v.active("asc") == 2 }},
 		{"disable", func(v *vault) error { return v.disable("asc") }, func(v *vault) bool { _, err := v.mint("release"); return err != nil }},
 		{"revoke", func(v *vault) error { _, err := v.revoke("asc", 0); return err }, func(v *vault) bool { _, err := v.mint("release"); return err != nil }},

@@ -104,6 +104,20 @@ func (c *changer) expireRecipients(ctx context.Context) error {
 	return c.commit(ctx, tx, e, audit.AppendOptions{})
 }
 
+// GenerateRequest names a key that is to be made.
+type GenerateRequest struct {
+	Request
+	Name policy.KeyName
+	// Facts are what is known of it already. Their kind must be one that the customer makes.
+	Facts apple.Facts
+}
+
+// Generated is a key with its new version, which was made here.
+type Generated struct {
+	Key    Key
+	Public PublicKey
+}
+
 // Import opens a sealed key and adds it as a version. The first version of a key becomes active, later ones wait for
 // Activate. Nothing of the key is kept outside the store, and no error says anything of it.
 func (k *Keys) Import(ctx context.Context, p policy.Principal, req ImportRequest) (Imported, error) {
@@ -120,13 +134,85 @@ func (k *Keys) Import(ctx context.Context, p policy.Principal, req ImportRequest
 	return done, nil
 }
 
-// accept is Import within its change: the one place where a key is at hand outside the store.
+// Generate makes a key and adds it as a version, as Import does. Only the public half of it ever leaves the store. A token of it is
+// minted when all facts are known, which Update adds.
+func (k *Keys) Generate(ctx context.Context, p policy.Principal, req GenerateRequest) (Generated, error) {
+	var done Generated
+	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyImport, Key: req.Name}}
+	err := k.change(ctx, p, want, func(call *call, tx *store.Tx) (err error) {
+		envelope.Secret(func() { done.Public, err = k.generate(call, tx, req) })
+		return err
+	})
+	if err != nil {
+		return Generated{}, err
+	}
+	done.Key, _ = k.state.Load().viewFor(p, req.Name)
+	return done, nil
+}
+
+// generate is Generate within its change.
+func (k *Keys) generate(call *call, tx *store.Tx, req GenerateRequest) (PublicKey, error) {
+	facts, err := inherit(call.state, req.Name, req.Facts)
+	if err != nil {
+		return PublicKey{}, err
+	}
+	if err := facts.ValidateKnown(); err != nil {
+		return PublicKey{}, malformed(err.Error())
+	}
+	if !facts.Kind.Customer() {
+		return PublicKey{}, malformed("keys of this kind are made by Apple and downloaded there; import the file. Made here are those of the kinds apple-ads and marketplace")
+	}
+	key, err := apple.GenerateKey()
+	if err != nil {
+		return PublicKey{}, err
+	}
+	defer key.Wipe()
+	if err := key.SelfTest(); err != nil {
+		return PublicKey{}, err
+	}
+	version, err := k.admit(call, tx, ImportRequest{Name: req.Name}, facts, key)
+	if err != nil {
+		return PublicKey{}, err
+	}
+	describeVersion(&call.entry, version, facts)
+	call.entry.Justification = "made here"
+	return PublicKey{Version: version.Number, Fingerprint: version.Fingerprint, Public: key.Public()}, nil
+}
+
+// inherit adds the facts that a key has to those of a version that is to be added.
+func inherit(s *state, name policy.KeyName, facts apple.Facts) (apple.Facts, error) {
+	here, ok := s.snap.Key(string(name))
+	if !ok {
+		return facts, nil
+	}
+	all, differs := facts.Complete(factsOf(here))
+	if differs == "" { // what the key has not, it does not get by the way: that is an update, and another permission
+		if more := changed(factsOf(here), all); len(more) > 0 {
+			differs = string(more[0].name)
+		}
+	}
+	if differs != "" {
+		return apple.Facts{}, &Error{
+			Kind: ErrPrecondition, Reason: ReasonSealMismatch,
+			Public: "a version must have the facts of its key, and these differ: " + differs + "; add this one under another name, or, when it is so at Apple, say so with signet key update first",
+		}
+	}
+	return all, nil
+}
+
+// accept is Import within its change. With generate it is the one place where a key is at hand outside the store.
 func (k *Keys) accept(ctx context.Context, call *call, tx *store.Tx, req ImportRequest) (Imported, error) {
 	pkcs8, facts, err := k.unseal(ctx, call.state, req)
 	if err != nil {
 		return Imported{}, err
 	}
 	defer clear(pkcs8)
+	if facts, err = inherit(call.state, req.Name, facts); err != nil {
+		return Imported{}, err
+	}
+	if err := facts.Validate(); err != nil {
+		return Imported{}, malformed(err.Error())
+	}
 	key, err := apple.ParseKey(pkcs8)
 	if err != nil {
 		return Imported{}, malformed("the sealed file holds no key that can be used: " + err.Error())
@@ -147,7 +233,7 @@ func (k *Keys) accept(ctx context.Context, call *call, tx *store.Tx, req ImportR
 	if odd := facts.Unusual(); odd != "" {
 		done.Warnings = append(done.Warnings, odd)
 	}
-	call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+	describeVersion(&call.entry, version, facts)
 	if req.Twin != "" {
 		call.entry.Justification = "a duplicate of " + string(req.Twin) + ", which the caller allowed"
 	}
@@ -185,6 +271,12 @@ func (k *Keys) unseal(ctx context.Context, s *state, req ImportRequest) ([]byte,
 	return pkcs8, facts, nil
 }
 
+// describeVersion adds to an entry which version was added, and with which facts.
+func describeVersion(e *auditlog.Entry, v store.KeyVersion, f apple.Facts) {
+	e.Version, e.KeyID, e.Fingerprint = v.Number, v.KeyID, v.Fingerprint
+	e.Requested = &auditlog.Requested{Values: factValues(changed(apple.Facts{}, f), f)}
+}
+
 // agree settles the facts of a key by what was sealed with it and what the caller says.
 func agree(req ImportRequest, said sealed.Facts) (apple.Facts, error) {
 	differs := func(what string) error {
@@ -204,26 +296,16 @@ func agree(req ImportRequest, said sealed.Facts) (apple.Facts, error) {
 	if different != "" {
 		return apple.Facts{}, differs(different)
 	}
-	if err := facts.Validate(); err != nil {
-		return apple.Facts{}, malformed(err.Error())
-	}
 	return facts, nil
 }
 
 // admit puts a key that has proved itself, and is admissible, into the change, as a new version of its name.
 func (k *Keys) admit(call *call, tx *store.Tx, req ImportRequest, facts apple.Facts, key *apple.Key) (store.KeyVersion, error) {
 	name, now := req.Name, k.stamp()
-	here, ok := tx.Key(string(name))
+	_, ok := tx.Key(string(name))
 	switch {
 	case !ok && call.state.snap.Damaged(string(name)) != nil:
 		return store.KeyVersion{}, absent(call.state, name)
-	case ok:
-		if _, differs := factsOf(here).Complete(versionless(facts)); differs != "" {
-			return store.KeyVersion{}, &Error{
-				Kind: ErrPrecondition, Reason: ReasonSealMismatch,
-				Public: "a version must have the facts of its key, and the " + differs + " is another; import this one under another name, or, when Apple has changed it, say so with signet key update first",
-			}
-		}
 	case !ok:
 		fresh := store.Key{Name: string(name), Kind: string(facts.Kind), Created: now, Attributes: attributes(facts)}
 		if err := tx.PutKey(fresh); err != nil {

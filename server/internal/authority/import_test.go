@@ -148,7 +148,7 @@ func TestImportFacts(t *testing.T) {
 	key.facts = sealed.Facts{Kind: bare.Kind, KeyID: bare.KeyID}
 	done, err := v.Keys.Import(t.Context(), principal(operatorID), ImportRequest{Name: "asc", Sealed: v.seal(key), Facts: apple.Facts{Issuer: issuerID}})
 	check(t, err)
-	if done.Version != 1 || done.Key.Issuer != issuerID || done.Key.Versions[0].KeyID != bare.KeyID || done.Key.Active != 1 {
+	if done.Version != 1 || done.Key.Facts.Issuer != issuerID || done.Key.Versions[0].KeyID != bare.KeyID || done.Key.Active != 1 {
 		t.Errorf("Import = %+v", done)
 	}
 	second := newP8(t)

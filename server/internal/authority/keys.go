@@ -22,8 +22,10 @@ type Keys struct {
 // Key is a key as its readers see it.
 type Key struct {
 	store.Key
-	// Issuer is Apple's issuer id; empty for an individual key.
-	Issuer apple.IssuerID
+	// Facts are those of all its versions; the key IDs are the versions'.
+	Facts apple.Facts
+	// Incomplete says why nothing can be minted before facts are added; empty when none is missing.
+	Incomplete string
 	// Problem says why a damaged key is refused; empty otherwise. Of a damaged key only the name is known.
 	Problem string
 	// Twins are the other names that a version's key has in the vault, by number of the version; nil when none has any.
@@ -99,10 +101,17 @@ func (k *Keys) Get(ctx context.Context, p policy.Principal, req KeyRequest) (Key
 	return key, nil
 }
 
-// Activate makes a version the one that mints.
+// Activate makes a version the one that mints. One of which facts are missing is refused.
 func (k *Keys) Activate(ctx context.Context, p policy.Principal, req KeyRequest) (Key, error) {
 	return k.move(ctx, p, policy.KeyActivate, req, func(key store.Key, now time.Time) (store.Key, error) {
-		return key.Activate(req.Version, now)
+		after, err := key.Activate(req.Version, now)
+		if why := incomplete(after); err == nil && why != "" {
+			return key, &Error{
+				Kind: ErrPrecondition, Reason: ReasonKeyUnfit,
+				Public: "nothing could be minted with that version: " + why + "; add it with signet key update, then activate it",
+			}
+		}
+		return after, err
 	})
 }
 
@@ -156,7 +165,7 @@ func (k *Keys) move(ctx context.Context, p policy.Principal, action policy.Actio
 		after, err := to(before, k.stamp())
 		switch {
 		case errors.Is(err, store.ErrNoVersion):
-			return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the key has no version of that number", cause: err}
+			return noSuchVersion(err)
 		case errors.Is(err, store.ErrVersionOver):
 			return &Error{Kind: ErrPrecondition, Reason: ReasonKeyRevoked, Public: "what was revoked stays so; import a new key of Apple's as a new version, and activate it", cause: err}
 		case err != nil:
@@ -189,6 +198,10 @@ func justify(e *auditlog.Entry, reason string) error {
 
 func noSuchKey() *Error {
 	return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "there is no key of that name"}
+}
+
+func noSuchVersion(cause error) *Error {
+	return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the key has no version of that number", cause: cause}
 }
 
 // absent says why a key that is not in the snapshot is not.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/p8signet/signet/server/apple"
 	"github.com/p8signet/signet/server/policy"
 )
 
@@ -71,7 +72,7 @@ type mintRecord struct {
 // the callers' grant away and gives it back. Every mint must be explained by a state that was current at a moment
 // between its begin and its end; above all, one that begins after a change has answered is decided on the new state.
 func TestLaw5(t *testing.T) {
-	for _, reuse := range []string{"never", "per-principal"} {
+	for _, reuse := range []string{"never", "per-principal", "shared"} {
 		t.Run(reuse, func(t *testing.T) { law5(t, reuse) })
 	}
 }
@@ -82,9 +83,17 @@ func law5(t *testing.T, reuse string) {
 	var profiles strings.Builder
 	for k := range keys {
 		for range versions {
-			v.importKey(fmt.Sprintf("k%d", k))
+			kind := apple.KindAppStoreConnect
+			if reuse == "shared" {
+				kind = apple.KindDeveloperPortal
+			}
+			v.importKind(fmt.Sprintf("k%d", k), kind)
 		}
-		fmt.Fprintf(&profiles, "  p%d: {key: k%d, app_store_connect: {}, reuse: %s}\n", k, k, reuse)
+		family := "app_store_connect"
+		if reuse == "shared" {
+			family = "apns"
+		}
+		fmt.Fprintf(&profiles, "  p%d: {key: k%d, %s: {}, reuse: %s}\n", k, k, family, reuse)
 	}
 	document := func(granted bool) string {
 		doc := "version: 1\nprofiles:\n" + profiles.String() + "grants:\n"

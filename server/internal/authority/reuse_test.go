@@ -81,11 +81,11 @@ func TestReuse(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
-		if m.Reused != (s.same != "") || s.same != "" && m.Token.Compact != given[s.same].Token.Compact {
+		if m.Reused != (s.same != "") || s.same != "" && m.Token.Text != given[s.same].Token.Text {
 			t.Errorf("%s: reused %v, want the token of %q", s.name, m.Reused, s.same)
 		}
 		for other, earlier := range given {
-			if s.same == "" && earlier.Token.Compact == m.Token.Compact {
+			if s.same == "" && earlier.Token.Text == m.Token.Text {
 				t.Errorf("%s: was given the token of %q", s.name, other)
 			}
 		}
@@ -126,7 +126,7 @@ func TestReuseDenied(t *testing.T) {
 			v.importKey("asc")
 			v.apply(reusePolicy)
 			first := v.mustMint("release")
-			if again := v.mustMint("release"); again.Token.Compact != first.Token.Compact {
+			if again := v.mustMint("release"); again.Token.Text != first.Token.Text {
 				t.Fatal("nothing was given again, so nothing is tried")
 			}
 			tt.off(v)
@@ -174,6 +174,32 @@ func TestReuseWithheld(t *testing.T) {
 	wantReason(t, err, ErrUnavailable, ReasonWithheld)
 	if e := v.last(); e.Outcome != auditlog.Withheld || e.Reason != "the profile gives other tokens now" {
 		t.Errorf("the last entry is %+v", e)
+	}
+}
+
+// TestOfferWithheld: so it is with what is never given again, whose profile has come to be for another app.
+func TestOfferWithheld(t *testing.T) {
+	const before = "version: 1\nprofiles:\n  offer: {key: iap, promotional_offer: {bundle_id: com.example.a}}\n" +
+		"grants:\n  - {id: ci, to: [{mtls: \"spiffe://signet.test/ci/*\"}], mint: [offer], rate: none}\n"
+	v := newVault(t)
+	v.importKind("iap", apple.KindInAppPurchase)
+	v.apply(before)
+	offer, err := apple.NewOfferCall("com.example.pro", "spring", "", "")
+	check(t, err)
+	for bundle, withheld := range map[string]bool{"com.example.a": false, "com.example.b": true} {
+		want := ask{id: v.request().ID, want: policy.Request{Action: policy.TokenMint, Profile: "offer", Call: offer}}
+		_, err := v.changer.answer(t.Context(), principal(callerID), want, func(call *call) error {
+			token, err := v.Tokens.sign(t.Context(), call)
+			check(t, err)
+			describe(&call.entry, call.state, Minted{Token: token, Key: call.decision.Key(), Version: call.decision.Version()})
+			return v.tryApply(strings.Replace(before, "com.example.a", bundle, 1))
+		})
+		if withheld {
+			wantReason(t, err, ErrUnavailable, ReasonWithheld)
+		} else {
+			check(t, err)
+		}
+		v.apply(before)
 	}
 }
 
@@ -244,7 +270,7 @@ func TestLaw3WithReuse(t *testing.T) {
 			if err != nil {
 				rt.Fatalf("Mint: %v", err)
 			}
-			compact, now := m.Token.Compact, v.clock.Now()
+			compact, now := m.Token.Text, v.clock.Now()
 			got := claimsOf(t, compact)
 			if !slices.Equal(got.Scope, wantScope) || got.Exp-got.Iat != int64(wantTTL) || string(m.Key) != p.key {
 				rt.Errorf("the token is of key %s, for %d s and %q; want %s, %d s and %q", m.Key, got.Exp-got.Iat, got.Scope, p.key, wantTTL, wantScope)

@@ -11,8 +11,6 @@ import (
 	"github.com/p8signet/signet/store"
 )
 
-// attrIssuer is the attribute of a stored key that holds Apple's issuer id.
-
 // state is all that a decision is made on: one snapshot of the store, its policy compiled, and whether a gap forbids
 // minting on it. It is immutable, and it is the policy.Facts of its own decisions.
 type state struct {
@@ -107,7 +105,7 @@ func (s *state) viewFor(p policy.Principal, name policy.KeyName) (Key, bool) {
 // view is a key for somebody who may read these keys; a damaged one has a problem and a name.
 func (s *state) view(name policy.KeyName, readable policy.KeySet) (Key, bool) {
 	if key, ok := s.snap.Key(string(name)); ok {
-		return Key{Key: key, Issuer: factsOf(key).Issuer, Twins: s.twinsOf(key, readable)}, true
+		return Key{Key: key, Facts: factsOf(key), Incomplete: incomplete(key), Twins: s.twinsOf(key, readable)}, true
 	}
 	if err := s.snap.Damaged(string(name)); err != nil {
 		return Key{Key: store.Key{Name: string(name)}, Problem: err.Error()}, true

@@ -2,9 +2,11 @@ package authority
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -153,27 +155,56 @@ func (t *Tokens) sign(ctx context.Context, call *call) (apple.Token, error) {
 	if err != nil {
 		return apple.Token{}, t.unsigned(call, storeError(err))
 	}
-	token, err := apple.Mint(d.Spec(), signer, t.now())
-	if err != nil {
-		return apple.Token{}, t.unsigned(call, err)
-	}
 	if signer.Proven() {
-		return token, nil
+		token, err := apple.Mint(d.Spec(), signer, t.now())
+		return token, t.unsigned(call, err)
 	}
 	public, ok := signer.Public().(*ecdsa.PublicKey)
 	if !ok {
 		return apple.Token{}, errors.New("the key of a token is not ECDSA")
 	}
-	if err := apple.Verify(token.Text, public); err != nil {
-		return apple.Token{}, fmt.Errorf("the first signature of a key version is not its own: %w", err)
+	token, err := apple.Mint(d.Spec(), proving{signer, public}, t.now())
+	if err != nil {
+		return apple.Token{}, t.unsigned(call, err)
+	}
+	switch token.Family.Use().Form {
+	case apple.FormSignature, apple.FormURL: // no JWT
+	default:
+		if err := apple.Verify(token.Text, public); err != nil {
+			return apple.Token{}, fmt.Errorf("%w: %w", errNotOwn, err)
+		}
 	}
 	signer.SetProven()
 	return token, nil
 }
 
-// unsigned is why a decided token was not signed. A signer is wiped when its version is revoked, which may be a little
+// errNotOwn is a damaged key or a broken signer.
+var errNotOwn = errors.New("the first signature of a key version is not its own")
+
+// proving is a signer that verifies what it signs, whatever becomes of the signature.
+type proving struct {
+	crypto.Signer
+	public *ecdsa.PublicKey
+}
+
+// Sign signs, and verifies the signature.
+func (p proving) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	sig, err := p.Signer.Sign(random, digest, opts)
+	if err != nil {
+		return nil, err
+	}
+	if !ecdsa.VerifyASN1(p.public, digest, sig) {
+		return nil, errNotOwn
+	}
+	return sig, nil
+}
+
+// unsigned is why a decided token was not signed; nil of nil. A signer is wiped when its version is revoked, which may be a little
 // sooner than the state is published that says so.
 func (t *Tokens) unsigned(call *call, err error) error {
+	if err == nil {
+		return nil
+	}
 	key, _ := t.store.Snapshot().Key(string(call.decision.Key()))
 	if version, ok := key.Version(call.decision.Version()); ok && version.State.Over() {
 		return withheld(err)

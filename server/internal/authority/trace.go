@@ -154,7 +154,7 @@ func (t *TracedToken) complete(s *state) {
 	}
 	if version, ok := key.Version(t.Version); ok {
 		t.State = version.State
-		t.RemainingStep = atApple(Key{Key: key}, t.Version)
+		t.RemainingStep = atApple(Key{Key: key, Facts: factsOf(key)}, t.Version, t.Expires == 0)
 	}
 }
 
