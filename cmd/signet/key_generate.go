@@ -183,6 +183,8 @@ Nothing of this changes the key at Apple. A profile that the key cannot serve an
 			return cli.Malformedf("", "nothing to change was said: give one flag at least")
 		case c.Flags().Changed("version") && version < 1:
 			return cli.Malformedf("", "--version is a number from 1")
+		case c.Flags().Changed("version") && !c.Flags().Changed("key-id"):
+			return cli.Malformedf("", "--version says of which version --key-id is; all else is of all versions: leave it out")
 		}
 		for _, list := range []*[]string{&f.texts.Services, &f.texts.Topics, &f.texts.Roles} {
 			if len(*list) == 1 && (*list)[0] == "" { // to clear it

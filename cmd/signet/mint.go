@@ -78,6 +78,9 @@ For jobs longer than a token there is signet exec.`,
 			return cli.Malformedf("", "--scope limits a token to requests of App Store Connect, and the other flags fill in what other families want: give the one or the others")
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			if err := formatFits(ctx, cl, args[0], *format); err != nil {
+				return err
+			}
 			t, err := cl.Mint(ctx, args[0], o)
 			if err != nil {
 				return mintProblem(t, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/server/apple"
 )
 
 // mintFormats are what -o of signet mint knows, and mintFits those of them that a token of each form can be printed in.
@@ -93,11 +95,40 @@ func tokenText(t *client.Token) string {
 	return t.Text()
 }
 
+// formatFits says of a format that not every form of token can be printed in, before anything is minted, whether it fits the profile's.
+// Of a profile that is not among the caller's, and of a server that does not answer, the mint says what is wrong.
+func formatFits(ctx context.Context, cl *client.Client, profile, format string) error {
+	if slices.Contains(mintFits[client.FormURL], format) { // which fit all
+		return nil
+	}
+	for p, err := range cl.AllProfiles(ctx) {
+		if err != nil {
+			return nil
+		}
+		if p.GetName() != profile {
+			continue
+		}
+		form := client.Form(p.GetForm())
+		if apple.Form(p.GetForm()) == apple.FormUpload {
+			form = client.FormHanded
+		}
+		if fits, known := mintFits[form]; known && !slices.Contains(fits, format) {
+			return unfitting(form, format, "nothing was minted; ask with")
+		}
+		return nil
+	}
+	return nil
+}
+
+// unfitting is that a format does not fit what a profile mints.
+func unfitting(form client.Form, format, todo string) error {
+	return cli.Malformedf(todo+" -o "+strings.Join(mintFits[form], ", -o "), "-o %s does not fit what this profile mints, which %s", format, goesTo[form])
+}
+
 // printToken prints a token in a format that fits its form. Of one that does not nothing is printed.
 func (a *app) printToken(t *client.Token, format string) error {
 	if fits := mintFits[t.Form]; !slices.Contains(fits, format) {
-		return cli.Malformedf("one was minted, which is on record, and it is not printed; ask again with -o "+strings.Join(fits, ", -o "),
-			"-o %s does not fit what this profile mints, which %s", format, goesTo[t.Form])
+		return unfitting(t.Form, format, "one was minted, which is on record, and it is not printed; ask again with")
 	}
 	line := tokenText(t)
 	switch format {

@@ -1038,7 +1038,7 @@ type UpdateKeyRequest struct {
 	// The fields of facts to set, by name: services, environment, topics, roles, and, where the key lacks them, key_id, team_id,
 	// client_id, app_id. One that is named and empty in facts is cleared; key_id, team_id, client_id and app_id cannot be.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	// The version that key_id is of; the newest when 0.
+	// The version that key_id is of; when 0, the only one that has none, or the newest.
 	Version int32 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	// Why, for the audit log.
 	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`

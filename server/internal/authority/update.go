@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"slices"
@@ -36,9 +37,9 @@ func (k *Keys) Update(ctx context.Context, p policy.Principal, req UpdateRequest
 		if !ok {
 			return absent(call.state, req.Name)
 		}
-		number := req.Version
-		if number == 0 {
-			number = len(before.Versions)
+		number, err := req.version(before)
+		if err != nil {
+			return err
 		}
 		after, values, err := req.apply(before, number)
 		if err != nil {
@@ -58,6 +59,25 @@ func (k *Keys) Update(ctx context.Context, p policy.Principal, req UpdateRequest
 	}
 	key, _ := k.state.Load().viewFor(p, req.Name)
 	return key, nil
+}
+
+// version is the number of the version that the request is of: the newest, or, of those to which a key ID can be added, the only one.
+// With several it is not guessed: an ID on the wrong one would stay.
+func (r UpdateRequest) version(key store.Key) (int, error) {
+	if r.Version != 0 || !slices.Contains(r.Set, FactKeyID) {
+		return cmp.Or(r.Version, len(key.Versions)), nil
+	}
+	number := 0
+	for _, v := range key.Versions {
+		switch {
+		case v.KeyID != "" || v.State.Over():
+		case number != 0:
+			return 0, malformed("version: several versions of the key have no key ID: say which one it is of")
+		default:
+			number = v.Number
+		}
+	}
+	return cmp.Or(number, len(key.Versions)), nil
 }
 
 // apply is the key with the facts set, the key ID in one version, and what an entry says of them.
@@ -84,6 +104,12 @@ func (r UpdateRequest) apply(key store.Key, number int) (store.Key, map[string]s
 	if slices.Contains(r.Set, FactKeyID) {
 		if err := setOnce(FactKeyID, string(before.KeyID), string(r.Facts.KeyID)); err != nil {
 			return key, nil, err
+		}
+		if slices.ContainsFunc(key.Versions, func(v store.KeyVersion) bool { return v.Number != number && v.KeyID == string(r.Facts.KeyID) }) {
+			return key, nil, &Error{
+				Kind: ErrExists, Reason: ReasonExists,
+				Public: "key_id: another version of the key has this one: every key has its own at Apple; say of which version it is",
+			}
 		}
 		after.KeyID = r.Facts.KeyID
 		values[string(FactKeyID)] = string(after.KeyID)

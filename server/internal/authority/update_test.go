@@ -325,3 +325,26 @@ func TestPublic(t *testing.T) {
 	}
 	v.checkInvariants()
 }
+
+// TestKeyIDOfWhichVersion: with several versions that have no key ID, the one is not guessed, and no two have the same.
+func TestKeyIDOfWhichVersion(t *testing.T) {
+	v := newVault(t)
+	for range 2 {
+		_, err := v.generate("ads", apple.Facts{Kind: apple.KindAppleAds})
+		check(t, err)
+	}
+	id := apple.Facts{KeyID: "a273d0d3-4d9e-458c-a173-0db8619ca7d7"}
+	_, err := v.update("ads", id, FactKeyID)
+	wantReason(t, err, ErrMalformed, ReasonMalformed)
+	ask := UpdateRequest{Request: v.request(), Name: "ads", Set: []FactName{FactKeyID}, Facts: id, Version: 1}
+	if key, err := v.Keys.Update(t.Context(), principal(operatorID), ask); err != nil || key.Versions[0].KeyID != string(id.KeyID) || key.Versions[1].KeyID != "" {
+		t.Fatalf("Update = %+v, %v", key.Versions, err)
+	}
+	_, err = v.update("ads", id, FactKeyID) // of the second now, which is the only one that has none
+	wantReason(t, err, ErrExists, ReasonExists)
+	key, err := v.update("ads", apple.Facts{KeyID: "b273d0d3-4d9e-458c-a173-0db8619ca7d7"}, FactKeyID)
+	check(t, err)
+	if key.Versions[1].KeyID != "b273d0d3-4d9e-458c-a173-0db8619ca7d7" {
+		t.Errorf("versions %+v", key.Versions)
+	}
+}
