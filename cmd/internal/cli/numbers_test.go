@@ -38,7 +38,8 @@ func TestNumbers(t *testing.T) {
       ]
     }
   ],
-  "remainingStep": "7"
+  "remainingStep": "7",
+  "unending": false
 }
 `},
 		{"without a sign", &descriptorpb.UninterpretedOption{PositiveIntValue: proto.Uint64(math.MaxUint64), IdentifierValue: proto.String("5")},
