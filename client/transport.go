@@ -15,7 +15,9 @@ import (
 
 // AppleHosts are where the tokens of App Store Connect are taken, of notarisation too. Of all others the token itself says it, where
 // it is always the same.
-func AppleHosts() []string { return []string{"api.appstoreconnect.apple.com", "appstoreconnect.apple.com"} }
+func AppleHosts() []string {
+	return []string{"api.appstoreconnect.apple.com", "appstoreconnect.apple.com"}
+}
 
 // ErrHost says that a request was about to go to a host that the Transport's tokens are not for. Nothing was sent.
 var ErrHost = errors.New("not a host for this token")

@@ -93,10 +93,9 @@ var errOutJSON = cli.Malformedf("leave one of the two out", "--out is for the pu
 
 // sayNext says what remains to be done before a key that was made here can mint.
 func (a *app) sayNext(k *signetv1.Key, v *signetv1.KeyVersion) {
-	switch apple.Kind(k.GetKind()) {
-	case apple.KindAppleAds:
+	if apple.Kind(k.GetKind()) == apple.KindAppleAds {
 		cli.Printf(a.Stderr, "Paste the public key in Apple Ads under Account Settings, API; it answers with three IDs: signet key update %s --client-id … --team-id … --key-id …\n", k.GetName())
-	case apple.KindMarketplace:
+	} else { // a marketplace
 		cli.Printf(a.Stderr, "Give Apple the public key in App Store Connect, where the marketplace is set up.\n")
 		if k.GetFacts().GetAppId() == "" {
 			cli.Printf(a.Stderr, "The app's number is still missing: signet key update %s --app-id …\n", k.GetName())
