@@ -66,7 +66,9 @@ func (t *tokenService) MintToken(ctx context.Context, req *signetv1.MintTokenReq
 		Sha256:      hex.EncodeToString(token.SHA256[:]),
 		Reused:      minted.Reused,
 		Shared:      token.Family.Shared(),
-		ServerTime:  timestamppb.New(c.began),
+	}
+	if answer.GetReused() || answer.GetShared() { // a new token says when it was made
+		answer.ServerTime = timestamppb.New(c.began)
 	}
 	setCredential(answer, &token)
 	if r := minted.Receipt; r != nil {

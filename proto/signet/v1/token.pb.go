@@ -635,7 +635,8 @@ type MintTokenResponse struct {
 	// All callers have this very token, and change to the next one at refresh_time, all at once: Apple minds clients that change
 	// theirs often, or go back to an older one.
 	Shared bool `protobuf:"varint,15,opt,name=shared,proto3" json:"shared,omitempty"`
-	// The server's time when it received the request: a client whose own clock shows something else counts from it.
+	// The server's time when it received the request, of a token that is reused or shared: a client whose own clock shows something
+	// else counts from it. Absent of a new one, which was made 30 seconds after issue_time.
 	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
