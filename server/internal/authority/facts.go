@@ -40,23 +40,14 @@ func factsOf(key store.Key) apple.Facts {
 
 // attributes are what factsOf reads; nil for none.
 func attributes(f apple.Facts) map[string]string {
-	a := make(map[string]string)
-	for name, value := range map[string]string{
-		attrIssuer:      string(f.Issuer),
-		attrTeam:        string(f.Team),
-		attrClient:      string(f.Client),
-		attrApp:         string(f.App),
-		attrServices:    join(f.Services),
-		attrEnvironment: string(f.Environment),
-		attrTopics:      join(f.Topics),
-		attrRoles:       join(f.Roles),
-	} {
-		if value != "" {
-			a[name] = value
+	var a map[string]string
+	for _, one := range facts {
+		if text := one.text(f); one.attribute != "" && text != "" {
+			if a == nil {
+				a = make(map[string]string)
+			}
+			a[one.attribute] = text
 		}
-	}
-	if len(a) == 0 {
-		return nil
 	}
 	return a
 }
@@ -91,23 +82,24 @@ const (
 
 // fact is how a fact of all versions of a key is read and set.
 type fact struct {
-	name FactName
-	text func(apple.Facts) string                // as it is stored
-	set  func(to *apple.Facts, from apple.Facts) // nil: it never is
-	once bool                                    // it is set where it is missing, and then stays
+	name      FactName
+	attribute string                                  // of the stored key; empty for its kind, which is none
+	text      func(apple.Facts) string                // as it is stored
+	set       func(to *apple.Facts, from apple.Facts) // nil: it never is
+	once      bool                                    // it is set where it is missing, and then stays
 }
 
 // facts are all of them but for the key ID, which is of one version.
 var facts = []fact{
 	{name: "kind", text: func(f apple.Facts) string { return string(f.Kind) }},
-	{name: "issuer_id", text: func(f apple.Facts) string { return string(f.Issuer) }},
-	{FactTeam, func(f apple.Facts) string { return string(f.Team) }, func(to *apple.Facts, from apple.Facts) { to.Team = from.Team }, true},
-	{FactClient, func(f apple.Facts) string { return string(f.Client) }, func(to *apple.Facts, from apple.Facts) { to.Client = from.Client }, true},
-	{FactApp, func(f apple.Facts) string { return string(f.App) }, func(to *apple.Facts, from apple.Facts) { to.App = from.App }, true},
-	{FactServices, func(f apple.Facts) string { return join(f.Services) }, func(to *apple.Facts, from apple.Facts) { to.Services = from.Services }, false},
-	{FactEnvironment, func(f apple.Facts) string { return string(f.Environment) }, func(to *apple.Facts, from apple.Facts) { to.Environment = from.Environment }, false},
-	{FactTopics, func(f apple.Facts) string { return join(f.Topics) }, func(to *apple.Facts, from apple.Facts) { to.Topics = from.Topics }, false},
-	{FactRoles, func(f apple.Facts) string { return join(f.Roles) }, func(to *apple.Facts, from apple.Facts) { to.Roles = from.Roles }, false},
+	{name: "issuer_id", attribute: attrIssuer, text: func(f apple.Facts) string { return string(f.Issuer) }},
+	{FactTeam, attrTeam, func(f apple.Facts) string { return string(f.Team) }, func(to *apple.Facts, from apple.Facts) { to.Team = from.Team }, true},
+	{FactClient, attrClient, func(f apple.Facts) string { return string(f.Client) }, func(to *apple.Facts, from apple.Facts) { to.Client = from.Client }, true},
+	{FactApp, attrApp, func(f apple.Facts) string { return string(f.App) }, func(to *apple.Facts, from apple.Facts) { to.App = from.App }, true},
+	{FactServices, attrServices, func(f apple.Facts) string { return join(f.Services) }, func(to *apple.Facts, from apple.Facts) { to.Services = from.Services }, false},
+	{FactEnvironment, attrEnvironment, func(f apple.Facts) string { return string(f.Environment) }, func(to *apple.Facts, from apple.Facts) { to.Environment = from.Environment }, false},
+	{FactTopics, attrTopics, func(f apple.Facts) string { return join(f.Topics) }, func(to *apple.Facts, from apple.Facts) { to.Topics = from.Topics }, false},
+	{FactRoles, attrRoles, func(f apple.Facts) string { return join(f.Roles) }, func(to *apple.Facts, from apple.Facts) { to.Roles = from.Roles }, false},
 }
 
 // FactNames are the names of the facts that can be set.
