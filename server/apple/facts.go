@@ -135,12 +135,7 @@ func (f Facts) checkChangeable() error {
 	case len(f.Roles) > 0 && !f.Kind.hasRoles():
 		return fmt.Errorf("a key of kind %s has no roles: leave them out", f.Kind)
 	}
-	if f.Environment != "" {
-		if _, err := ParseEnvironmentName(string(f.Environment)); err != nil {
-			return err
-		}
-	}
-	return cmp.Or(set("services", f.Services, ParseService), set("topics", f.Topics, ParseBundleID), set("roles", f.Roles, ParseRole), f.checkEnterprise())
+	return cmp.Or(form(f.Environment, ParseEnvironmentName), set("services", f.Services, ParseService), set("topics", f.Topics, ParseBundleID), set("roles", f.Roles, ParseRole), f.checkEnterprise())
 }
 
 // checkEnterprise refuses a role that Apple's Enterprise Program does not have.

@@ -96,13 +96,13 @@ func (t Terms) Check(f Facts) error {
 }
 
 func (t Terms) checkLong(r *rules) error {
-	if t.LongLived && r.long == (Limits{}) {
-		return errNotLasting
+	if !t.LongLived {
+		return nil
 	}
-	if p, ok := t.Params.(AppStoreConnect); ok && t.LongLived {
+	if p, ok := t.Params.(AppStoreConnect); ok {
 		return checkLongLived(p.Scope)
 	}
-	return nil
+	return r.checkLongLived()
 }
 
 // Spec composes what Mint will sign, never more than the terms grant. The error is ErrTTLTooLong, ErrScopeNotGranted,

@@ -271,6 +271,16 @@ func (r *rules) checkKey(f Facts) error {
 // errNotLasting is why a family's tokens cannot live long.
 var errNotLasting = errors.New("long_lived with a family of which Apple takes no long-lived tokens: take it out")
 
+// CheckLongLived reports whether Apple takes long-lived tokens of the family at all.
+func (f Family) CheckLongLived() error { return f.rules().checkLongLived() }
+
+func (r *rules) checkLongLived() error {
+	if r.long == (Limits{}) {
+		return errNotLasting
+	}
+	return nil
+}
+
 // OrdinaryTTL is the longest time for which Apple may take any token of the family that is not long-lived.
 func (f Family) OrdinaryTTL() time.Duration {
 	l := f.rules().limits

@@ -308,8 +308,8 @@ func (c *compiler) longLived(pr *profile, e entry) {
 		return
 	}
 	family := pr.terms.Family()
-	if family.Limits(true) == (apple.Limits{}) {
-		c.add(e.key, "long_lived with a family of which Apple takes no long-lived tokens: take it out")
+	if err := family.CheckLongLived(); err != nil {
+		c.add(e.key, "%v", err)
 		return
 	}
 	pr.terms.LongLived = true

@@ -1419,7 +1419,7 @@ type Profile struct {
 	UnavailableReason string `protobuf:"bytes,12,opt,name=unavailable_reason,json=unavailableReason,proto3" json:"unavailable_reason,omitempty"`
 	// The form in which Apple takes it: "header", "secret", "app", "signature", "url" or "upload".
 	Form string `protobuf:"bytes,13,opt,name=form,proto3" json:"form,omitempty"`
-	// What the profile fixes of its tokens, such as the bundle ID; scope is not in it.
+	// What the profile fixes of its tokens, such as the bundle ID; what stands in scope is not in it.
 	Fixed []*ProfileField `protobuf:"bytes,14,rep,name=fixed,proto3" json:"fixed,omitempty"`
 	// What a call fills in.
 	Parameters    []*ProfileField `protobuf:"bytes,15,rep,name=parameters,proto3" json:"parameters,omitempty"`
