@@ -322,14 +322,6 @@ func (SnapshotCall) call()          {}
 func (ExportCall) call()            {}
 func (MarketplaceCall) call()       {}
 
-// noCall refuses an ask that fills in what the family does not have.
-func noCall(ask Ask) error {
-	if ask.Call != nil {
-		return fmt.Errorf("%w: it takes no values of a call", ErrUnfitAsk)
-	}
-	return nil
-}
-
 // callOf is the ask's call, of the type that the family wants.
 func callOf[C interface {
 	comparable

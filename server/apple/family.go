@@ -121,6 +121,9 @@ func (t Terms) Spec(f Facts, ask Ask) (Spec, error) {
 	if len(ask.Scope) > 0 && !r.scoped {
 		return Spec{}, fmt.Errorf("%w: %s has no scope to choose", ErrUnfitAsk, r.family)
 	}
+	if ask.Call != nil && !r.called {
+		return Spec{}, fmt.Errorf("%w: it takes no values of a call", ErrUnfitAsk)
+	}
 	s := Spec{rules: r, keyID: f.KeyID, ttl: ask.TTL}
 	var err error
 	switch p := t.Params.(type) {

@@ -248,8 +248,8 @@ func (p APNs) served(f Facts) error {
 	return nil
 }
 
-func (p APNs) draft(f Facts, ask Ask) (draft, error) {
-	if err := cmp.Or(p.served(f), noCall(ask)); err != nil { // the facts may have changed since the policy was applied
+func (p APNs) draft(f Facts, _ Ask) (draft, error) {
+	if err := p.served(f); err != nil { // the facts may have changed since the policy was applied
 		return nil, err
 	}
 	return webToken{kid: f.KeyID, claims: teamClaims{Iss: f.Team}, hosts: p.Hosts()}, nil
@@ -278,7 +278,7 @@ func (DeviceCheck) Fields() (fixed, asked []Field) { return nil, nil }
 
 func (DeviceCheck) check(Facts) error { return nil }
 
-func (DeviceCheck) draft(f Facts, ask Ask) (draft, error) { return teamDraft(f, ask, "") }
+func (DeviceCheck) draft(f Facts, _ Ask) (draft, error) { return teamDraft(f, ""), nil }
 
 // Family returns FamilyAppAttest.
 func (AppAttest) Family() Family { return FamilyAppAttest }
@@ -288,7 +288,7 @@ func (AppAttest) Fields() (fixed, asked []Field) { return nil, nil }
 
 func (AppAttest) check(Facts) error { return nil }
 
-func (AppAttest) draft(f Facts, ask Ask) (draft, error) { return teamDraft(f, ask, "") }
+func (AppAttest) draft(f Facts, _ Ask) (draft, error) { return teamDraft(f, ""), nil }
 
 // Family returns FamilyClassKit.
 func (ClassKit) Family() Family { return FamilyClassKit }
@@ -298,14 +298,11 @@ func (ClassKit) Fields() (fixed, asked []Field) { return nil, nil }
 
 func (ClassKit) check(Facts) error { return nil }
 
-func (ClassKit) draft(f Facts, ask Ask) (draft, error) { return teamDraft(f, ask, typ) }
+func (ClassKit) draft(f Facts, _ Ask) (draft, error) { return teamDraft(f, typ), nil }
 
 // teamDraft is a token that names nothing but the team.
-func teamDraft(f Facts, ask Ask, typ string) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
-	return webToken{kid: f.KeyID, typ: typ, claims: teamClaims{Iss: f.Team}}, nil
+func teamDraft(f Facts, typ string) draft {
+	return webToken{kid: f.KeyID, typ: typ, claims: teamClaims{Iss: f.Team}}
 }
 
 // Family returns FamilyAppleMusic.
@@ -321,10 +318,7 @@ func (p AppleMusic) Fields() (fixed, asked []Field) {
 
 func (p AppleMusic) check(Facts) error { return checkOrigins(p.Origins, ParseOrigin) }
 
-func (p AppleMusic) draft(f Facts, ask Ask) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
+func (p AppleMusic) draft(f Facts, _ Ask) (draft, error) {
 	return webToken{kid: f.KeyID, claims: musicClaims{Iss: f.Team, Origin: p.Origins}}, nil
 }
 
@@ -336,10 +330,7 @@ func (MapsServer) Fields() (fixed, asked []Field) { return nil, nil }
 
 func (MapsServer) check(Facts) error { return nil }
 
-func (MapsServer) draft(f Facts, ask Ask) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
+func (MapsServer) draft(f Facts, _ Ask) (draft, error) {
 	return webToken{kid: f.KeyID, typ: typ, claims: mapClaims{Iss: f.Team, Scope: "server_api"}}, nil
 }
 
@@ -361,10 +352,7 @@ func (p MapKit) check(Facts) error {
 	return cmp.Or(checkList("scopes", p.Scopes, ParseMapScope), checkOrigins(p.Origins, ParseDomain))
 }
 
-func (p MapKit) draft(f Facts, ask Ask) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
+func (p MapKit) draft(f Facts, _ Ask) (draft, error) {
 	return webToken{kid: f.KeyID, typ: typ, claims: mapClaims{
 		Iss: f.Team, Scope: strings.Join(texts(p.Scopes), " "), Origin: strings.Join(texts(p.Origins), ","),
 	}}, nil
@@ -428,10 +416,7 @@ func (p WeatherKit) Fields() (fixed, asked []Field) {
 
 func (p WeatherKit) check(f Facts) error { return checkClientID("service_id", p.Service, f) }
 
-func (p WeatherKit) draft(f Facts, ask Ask) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
+func (p WeatherKit) draft(f Facts, _ Ask) (draft, error) {
 	return webToken{kid: f.KeyID, id: string(f.Team) + "." + string(p.Service), claims: weatherClaims{Iss: f.Team, Sub: p.Service}}, nil
 }
 

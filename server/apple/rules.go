@@ -113,6 +113,7 @@ type rules struct {
 	long     Limits  // of long-lived tokens; zero where there are none
 	reuses   []Reuse // that a profile may choose from; the first holds when it says none
 	scoped   bool    // a call may ask for fewer requests
+	called   bool    // a call fills something in
 	use      Use
 }
 
@@ -145,10 +146,10 @@ var families = []*rules{
 	{family: FamilyAppStoreServer, kinds: iapKinds, limits: Limits{Default: 5 * time.Minute, Max: time.Hour - BackDate}, reuses: byPrincipal,
 		use: Use{Form: FormHeader, Scheme: "Bearer", Hosts: []string{
 			"api.storekit.apple.com", "api.storekit-sandbox.apple.com", "api.storekit.itunes.apple.com", "api.storekit-sandbox.itunes.apple.com"}}},
-	{family: FamilyPromotionalOffer, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, use: Use{Form: FormApp}},
-	{family: FamilyIntroductoryOffer, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, use: Use{Form: FormApp}},
-	{family: FamilyAdvancedCommerceRequest, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, use: Use{Form: FormApp}},
-	{family: FamilyPromotionalOfferSignature, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, use: Use{Form: FormSignature}},
+	{family: FamilyPromotionalOffer, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, called: true, use: Use{Form: FormApp}},
+	{family: FamilyIntroductoryOffer, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, called: true, use: Use{Form: FormApp}},
+	{family: FamilyAdvancedCommerceRequest, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, called: true, use: Use{Form: FormApp}},
+	{family: FamilyPromotionalOfferSignature, kinds: iapKinds, timing: single, limits: singleLimits, reuses: once, called: true, use: Use{Form: FormSignature}},
 	{family: FamilyAPNs, kinds: portalKinds, services: []Service{ServiceAPNs}, timing: shared, limits: sharedLimits, reuses: byAll,
 		use: Use{Form: FormHeader, Scheme: "bearer", Hosts: []string{
 			"api.push.apple.com", "api.sandbox.push.apple.com",
@@ -166,14 +167,14 @@ var families = []*rules{
 		use: Use{Form: FormHeader, Scheme: "Bearer", Hosts: []string{"maps-api.apple.com"}}},
 	{family: FamilyMapKit, kinds: portalKinds, services: []Service{ServiceMapKit}, limits: pageLimits, long: Limits{Max: longLived}, reuses: byPrincipal,
 		use: Use{Form: FormApp}},
-	{family: FamilyMapsSnapshot, kinds: portalKinds, services: []Service{ServiceMapKit}, timing: single, limits: Limits{Life: Unending}, reuses: once,
+	{family: FamilyMapsSnapshot, kinds: portalKinds, services: []Service{ServiceMapKit}, timing: single, limits: Limits{Life: Unending}, reuses: once, called: true,
 		use: Use{Form: FormURL, Hosts: []string{"snapshot.apple-mapkit.com"}}},
 	{family: FamilyWeatherKit, kinds: portalKinds, services: []Service{ServiceWeatherKit}, limits: serverLimits, reuses: byPrincipal,
 		use: Use{Form: FormHeader, Scheme: "Bearer", Hosts: []string{"weatherkit.apple.com"}}},
 	{family: FamilyClassKit, kinds: portalKinds, services: []Service{ServiceClassKit}, limits: serverLimits, reuses: byPrincipal,
 		use: Use{Form: FormHeader, Scheme: "Bearer"}},
 	// Apple takes the earlier of exp and iat + 4 h.
-	{family: FamilyIWorkExport, kinds: portalKinds, services: []Service{ServiceIWorkExports}, limits: Limits{Default: 15 * time.Minute, Max: 4*time.Hour - BackDate}, reuses: once,
+	{family: FamilyIWorkExport, kinds: portalKinds, services: []Service{ServiceIWorkExports}, limits: Limits{Default: 15 * time.Minute, Max: 4*time.Hour - BackDate}, reuses: once, called: true,
 		use: Use{Form: FormHeader}},
 	// exp must be less than 180 days after iat.
 	{family: FamilyAppleAds, kinds: []Kind{KindAppleAds}, limits: secretLimits, long: Limits{Max: longLived - time.Minute}, reuses: byPrincipal,
@@ -181,7 +182,7 @@ var families = []*rules{
 	{family: FamilySchoolBusiness, kinds: []Kind{KindSchoolBusiness}, limits: secretLimits, long: Limits{Max: longLived - time.Minute}, reuses: once,
 		use: Use{Form: FormSecret, Field: "client_assertion", Hosts: []string{"account.apple.com"}, Path: "/auth/oauth2/token"}},
 	// exp must be less than 7 days ahead of Apple's clock.
-	{family: FamilyMarketplace, kinds: []Kind{KindMarketplace}, limits: Limits{Default: day, Max: 7*day - time.Minute}, reuses: byPrincipal,
+	{family: FamilyMarketplace, kinds: []Kind{KindMarketplace}, limits: Limits{Default: day, Max: 7*day - time.Minute}, reuses: byPrincipal, called: true,
 		use: Use{Form: FormUpload}},
 }
 

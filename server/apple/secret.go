@@ -87,10 +87,7 @@ func (p SignInWithApple) Fields() (fixed, asked []Field) {
 
 func (p SignInWithApple) check(f Facts) error { return checkClientID("client_id", p.Client, f) }
 
-func (p SignInWithApple) draft(f Facts, ask Ask) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
+func (p SignInWithApple) draft(f Facts, _ Ask) (draft, error) {
 	return webToken{
 		kid: f.KeyID, claims: clientClaims{Iss: f.Team, Aud: appleID, Sub: string(p.Client)},
 		fields: []FormField{{"client_id", string(p.Client)}},
@@ -105,10 +102,7 @@ func (AppleAds) Fields() (fixed, asked []Field) { return nil, nil }
 
 func (AppleAds) check(Facts) error { return nil }
 
-func (AppleAds) draft(f Facts, ask Ask) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
+func (AppleAds) draft(f Facts, _ Ask) (draft, error) {
 	return webToken{
 		kid: f.KeyID, claims: clientClaims{Iss: f.Team, Aud: appleID, Sub: string(f.Client)},
 		fields: []FormField{{"grant_type", "client_credentials"}, {"client_id", string(f.Client)}, {"scope", "searchadsorg"}},
@@ -123,10 +117,7 @@ func (SchoolBusiness) Fields() (fixed, asked []Field) { return nil, nil }
 
 func (SchoolBusiness) check(Facts) error { return nil }
 
-func (SchoolBusiness) draft(f Facts, ask Ask) (draft, error) {
-	if err := noCall(ask); err != nil {
-		return nil, err
-	}
+func (SchoolBusiness) draft(f Facts, _ Ask) (draft, error) {
 	scope := "business.api"
 	if f.Client[0] == 'S' { // SCHOOLAPI.…
 		scope = "school.api"
