@@ -110,3 +110,25 @@ type Backend interface {
 	// does nothing.
 	Close() error
 }
+
+// Registers is what a Backend has beside when several nodes may share it: small records, each replaced by check-and-set. A
+// Backend without it serves one node.
+//
+// Names are 1 to 100 letters, digits, '-', '_' and '.', beginning with a letter. Nothing in a register is believed before
+// it has been authenticated.
+type Registers interface {
+	// Register reads a register and the number of its version, which grows by one with every write. One that never was or
+	// has been removed: nil and 0. It may be stale.
+	Register(ctx context.Context, name string) (value []byte, version uint64, err error)
+	// SetRegister writes value on top of version; of 0: only where there is no such register.
+	//
+	// nil: it has happened and is durable. ErrConflict: another version is there. This very call may have made it, when the
+	// request came through twice; who must know reads. ErrUnknown: it has happened, or not, or it still may; it can no
+	// longer happen once another write on top of version has. Any other error: it has not happened and never will.
+	SetRegister(ctx context.Context, name string, version uint64, value []byte) error
+	// RemoveRegister removes a register, of whatever version; one that is not there is passed over. Its numbers may begin
+	// anew after that.
+	RemoveRegister(ctx context.Context, name string) error
+	// ListRegisters lists the names of all registers, in any order.
+	ListRegisters(ctx context.Context) ([]string, error)
+}
