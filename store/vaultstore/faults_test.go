@@ -35,6 +35,8 @@ func TestSwapFaults(t *testing.T) {
 		{fate: forbidden, happened: true}, // it is made again with a new token
 		{fate: hangs, want: store.ErrUnknown},
 		{fate: hangsLate, happened: true},
+		{fate: foreign, happened: true},
+		{fate: foreign, blind: true, want: store.ErrUnknown, happened: true},
 	}
 	p := newProxy(t)
 	for _, tc := range tests {
