@@ -88,8 +88,7 @@ type Call struct {
 	Value    []byte // that set writes
 }
 
-// Faulty is a Backend that fails as it is told. It has registers if the one below
-// it has, and otherwise none that answer.
+// Faulty is a Backend that fails as it is told.
 type Faulty struct {
 	store.Backend
 
@@ -280,21 +279,19 @@ func (f *Faulty) Delete(ctx context.Context, refs ...store.Ref) error {
 	return f.do(ctx, Call{Op: "delete"}, func(ctx context.Context) error { return f.Backend.Delete(ctx, refs...) })
 }
 
-// registers are those of the Backend below.
-func (f *Faulty) registers() (store.Registers, error) {
-	r, ok := f.Backend.(store.Registers)
-	if !ok {
-		return nil, errors.New("the Backend below has no registers")
-	}
-	return r, nil
+// SharedFaulty is a Faulty Backend with registers, which fail like the rest.
+type SharedFaulty struct {
+	*Faulty
+	below store.Registers
+}
+
+// NewSharedFaulty is NewFaulty for a Backend that several nodes may share.
+func NewSharedFaulty(b SharedBackend, plan func(Call) Fate) *SharedFaulty {
+	return &SharedFaulty{NewFaulty(b, plan), b}
 }
 
 // Register implements store.Registers.
-func (f *Faulty) Register(ctx context.Context, name string) ([]byte, uint64, error) {
-	below, err := f.registers()
-	if err != nil {
-		return nil, 0, err
-	}
+func (f *SharedFaulty) Register(ctx context.Context, name string) ([]byte, uint64, error) {
 	stale, err := f.read(Call{Op: "register", Register: name})
 	if err != nil {
 		return nil, 0, err
@@ -305,7 +302,7 @@ func (f *Faulty) Register(ctx context.Context, name string) ([]byte, uint64, err
 	if stale {
 		return bytes.Clone(was.value), was.version, nil
 	}
-	value, version, err := below.Register(ctx, name)
+	value, version, err := f.below.Register(ctx, name)
 	if err == nil {
 		f.mu.Lock()
 		f.seen[name] = register{bytes.Clone(value), version}
@@ -315,35 +312,23 @@ func (f *Faulty) Register(ctx context.Context, name string) ([]byte, uint64, err
 }
 
 // SetRegister implements store.Registers.
-func (f *Faulty) SetRegister(ctx context.Context, name string, version uint64, value []byte) error {
-	below, err := f.registers()
-	if err != nil {
-		return err
-	}
+func (f *SharedFaulty) SetRegister(ctx context.Context, name string, version uint64, value []byte) error {
 	value = bytes.Clone(value) // it may be written late
 	c := Call{Op: "set", Register: name, Version: version, Value: value}
 	return f.do(ctx, c, func(ctx context.Context) error {
-		return below.SetRegister(ctx, name, version, value)
+		return f.below.SetRegister(ctx, name, version, value)
 	})
 }
 
 // RemoveRegister implements store.Registers.
-func (f *Faulty) RemoveRegister(ctx context.Context, name string) error {
-	below, err := f.registers()
-	if err != nil {
-		return err
-	}
-	return f.do(ctx, Call{Op: "remove", Register: name}, func(ctx context.Context) error { return below.RemoveRegister(ctx, name) })
+func (f *SharedFaulty) RemoveRegister(ctx context.Context, name string) error {
+	return f.do(ctx, Call{Op: "remove", Register: name}, func(ctx context.Context) error { return f.below.RemoveRegister(ctx, name) })
 }
 
 // ListRegisters implements store.Registers.
-func (f *Faulty) ListRegisters(ctx context.Context) ([]string, error) {
-	below, err := f.registers()
-	if err != nil {
-		return nil, err
-	}
+func (f *SharedFaulty) ListRegisters(ctx context.Context) ([]string, error) {
 	if _, err := f.read(Call{Op: "registers"}); err != nil {
 		return nil, err
 	}
-	return below.ListRegisters(ctx)
+	return f.below.ListRegisters(ctx)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/p8signet/signet/store"
 )
 
-// MemoryBackend is a store.Backend with store.Registers in memory, and by the letter of their contracts:
+// MemoryBackend is a store.Backend in memory, and by the letter of its contract:
 // what it gives and takes is copied. It survives Store.Close, so that a restart
 // is another store.Open on it.
 type MemoryBackend struct {
@@ -128,8 +128,15 @@ func (m *MemoryBackend) Delete(ctx context.Context, refs ...store.Ref) error {
 	return nil
 }
 
+// SharedMemory is a MemoryBackend with registers: one that several stores may
+// share. It implements store.Registers, by the letter of its contract too.
+type SharedMemory struct{ *MemoryBackend }
+
+// Shared returns an empty one.
+func Shared() *SharedMemory { return &SharedMemory{Memory()} }
+
 // Register implements store.Registers. It is never stale.
-func (m *MemoryBackend) Register(ctx context.Context, name string) ([]byte, uint64, error) {
+func (m *SharedMemory) Register(ctx context.Context, name string) ([]byte, uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.ready(ctx, name); err != nil {
@@ -140,7 +147,7 @@ func (m *MemoryBackend) Register(ctx context.Context, name string) ([]byte, uint
 }
 
 // SetRegister implements store.Registers.
-func (m *MemoryBackend) SetRegister(ctx context.Context, name string, version uint64, value []byte) error {
+func (m *SharedMemory) SetRegister(ctx context.Context, name string, version uint64, value []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	err := m.ready(ctx, name)
@@ -155,7 +162,7 @@ func (m *MemoryBackend) SetRegister(ctx context.Context, name string, version ui
 }
 
 // RemoveRegister implements store.Registers.
-func (m *MemoryBackend) RemoveRegister(ctx context.Context, name string) error {
+func (m *SharedMemory) RemoveRegister(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.ready(ctx, name); err != nil {
@@ -166,7 +173,7 @@ func (m *MemoryBackend) RemoveRegister(ctx context.Context, name string) error {
 }
 
 // ListRegisters implements store.Registers.
-func (m *MemoryBackend) ListRegisters(ctx context.Context) ([]string, error) {
+func (m *SharedMemory) ListRegisters(ctx context.Context) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {

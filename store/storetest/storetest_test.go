@@ -16,9 +16,9 @@ func TestFaultyWithoutFaults(t *testing.T) {
 }
 
 func TestMemoryRegisters(t *testing.T) {
-	storetest.RunRegisters(t, func(*testing.T) storetest.SharedBackend { return storetest.Memory() })
+	storetest.RunRegisters(t, func(*testing.T) storetest.SharedBackend { return storetest.Shared() })
 }
 
 func TestFaultyRegistersWithoutFaults(t *testing.T) {
-	storetest.RunRegisters(t, func(*testing.T) storetest.SharedBackend { return storetest.NewFaulty(storetest.Memory(), nil) })
+	storetest.RunRegisters(t, func(*testing.T) storetest.SharedBackend { return storetest.NewSharedFaulty(storetest.Shared(), nil) })
 }
