@@ -40,7 +40,7 @@ var commands = map[string]string{
 	"signet audit list":            "action key limit log outcome output principal profile since token until",
 	"signet audit show":            "log output",
 	"signet audit verify":          "archive archived checkpoint dir key output",
-	"signet audit checkpoint":      "output",
+	"signet audit checkpoint":      "log output",
 	"signet system status":         "output",
 	"signet system members":        "output",
 	"signet system acknowledge":    "output reason yes",
