@@ -43,15 +43,11 @@ type Wraps struct {
 
 // Wrap wraps every root key under every KEK that the store is configured with, and has each KEK open its wrap again. It changes
 // nothing and holds up nobody: a KEK may take as long as a call to a remote service does. One that does not answer, or does not
-// open what it wrapped, is a *KEKError, and then there are no Wraps at all: none is left out in silence. ErrInvalid: a KEK is
-// configured twice.
+// open what it wrapped, is a *KEKError, and then there are no Wraps at all: none is left out in silence.
 func (s *Store) Wrap(ctx context.Context) (*Wraps, error) {
 	snap := s.Snapshot()
 	w := &Wraps{}
 	for _, kek := range s.cfg.KEKs {
-		if slices.Contains(w.keks, kek.URI()) {
-			return nil, fmt.Errorf("wrapping the root key: the KEK %s is configured twice: %w", kek.URI(), ErrInvalid)
-		}
 		w.keks = append(w.keks, kek.URI())
 	}
 	for _, old := range snap.root.Keys {
