@@ -43,6 +43,7 @@ var commands = map[string]string{
 	"signet audit checkpoint":      "output",
 	"signet system status":         "output",
 	"signet system acknowledge":    "output reason yes",
+	"signet system rewrap":         "dry-run output",
 	"signet version":               "",
 	"signet exec":                  "kill-after scope stop-on-denied ttl",
 	"signet doctor":                "output",

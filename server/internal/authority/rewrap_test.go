@@ -202,6 +202,7 @@ func TestRewrapInGap(t *testing.T) {
 		_, _, err := v.System.Acknowledge(t.Context(), principal(operatorID), AcknowledgeRequest{Request: v.request(), GapID: g.ID, Reason: "on purpose"})
 		check(t, err)
 	}
+	check(t, v.disable("asc")) // again: the backup did not have it
 	_, err = v.rewrap(false)
 	check(t, err)
 	v.checkInvariants()
