@@ -389,3 +389,27 @@ func TestRewrapProperty(t *testing.T) {
 		}
 	})
 }
+
+// A store that is open goes on when another has dropped the KEK that it knows: the root key is the same.
+func TestRewrapByAnother(t *testing.T) {
+	a, b := fileKEK(t, "a"), fileKEK(t, "b")
+	m := storetest.Memory()
+	s, err := store.Create(t.Context(), config(m, a), func(tx *store.Tx) error { addKey(t, tx, "k"); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeStore(t, s) })
+	rewrap(t, config(m), a, b)
+	rewrap(t, config(m), b)
+	if _, err := s.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := sign(t, s, "k", 1); err != nil {
+		t.Error(err)
+	}
+	commit(t, s, func(tx *store.Tx) { addKey(t, tx, "l") })
+	opensWith(t, config(m), a, false)
+	if snap := storetest.CheckInvariants(t, config(m, b)); snap.Len() != 2 {
+		t.Errorf("%d keys, want 2", snap.Len())
+	}
+}

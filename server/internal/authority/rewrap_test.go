@@ -124,7 +124,7 @@ func (v *vault) wantRewrapEntry(outcome auditlog.Outcome, values map[string]stri
 // KEK is asked for one.
 func TestRewrapRefused(t *testing.T) {
 	v := ready(t)
-	spare := v.more[0].(*namedKEK) //nolint:errcheck // it is one
+	spare := v.more[0].(*namedKEK)
 	asked := 0
 	spare.wait = func() { asked++ }
 	before := v.changer.store.Snapshot().RootID()
@@ -163,7 +163,7 @@ func TestRewrapRefused(t *testing.T) {
 // A KEK that hangs keeps no revocation waiting, and what was revoked meanwhile stays so.
 func TestRewrapHangs(t *testing.T) {
 	v := ready(t)
-	spare := v.more[0].(*namedKEK) //nolint:errcheck // it is one
+	spare := v.more[0].(*namedKEK)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	spare.wait = func() { close(asked); <-answer }
 	done := make(chan error)
