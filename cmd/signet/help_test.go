@@ -45,6 +45,7 @@ var commands = map[string]string{
 	"signet system members":        "output",
 	"signet system acknowledge":    "output reason yes",
 	"signet system forget":         "reason yes",
+	"signet system rewrap":         "dry-run output",
 	"signet version":               "",
 	"signet exec":                  "kill-after scope stop-on-denied ttl",
 	"signet doctor":                "output",

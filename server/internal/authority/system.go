@@ -29,8 +29,8 @@ type Status struct {
 	Reasons []string
 	// Root is the head of the store.
 	Root store.RootID
-	// KEKs are the URIs of the keys that wrap the root key.
-	KEKs []string
+	// KEKs are the keys that wrap the root key, and those that are to.
+	KEKs []KEK
 	// Keys is how many there are that open; DamagedKeys names those that do not, and the damaged shards of the store,
 	// in which others may be.
 	Keys        int
@@ -82,7 +82,7 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 		snap := call.state.snap
 		status = Status{
 			VaultID: snap.Vault(), Node: s.node,
-			Root: snap.RootID(), KEKs: s.config.KEKs,
+			Root: snap.RootID(), KEKs: s.keks(snap),
 			Keys: snap.Len(), DamagedKeys: append(call.state.damaged(), call.state.damagedShards()...),
 			PolicyRevision: snap.PolicyNumber(),
 			Log: LogStatus{
