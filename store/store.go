@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,11 @@ func (c *Config) validate() error {
 		return errors.New("a vault's id is 1 to 64 letters, digits, '-', '_' and '.', beginning with a letter or digit")
 	case c.Now == nil:
 		return errors.New("a store needs a clock")
+	}
+	for i, k := range c.KEKs {
+		if slices.ContainsFunc(c.KEKs[:i], func(o envelope.KEK) bool { return o.URI() == k.URI() }) {
+			return fmt.Errorf("the KEK %s is named twice", k.URI())
+		}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -55,9 +55,6 @@ path "transit/encrypt/signet" {
 path "transit/decrypt/signet" {
   capabilities = ["update"]
 }
-path "transit/rewrap/signet" {
-  capabilities = ["update"]
-}
 
 # Its own token; the policy named default is not needed.
 path "auth/token/lookup-self" {

@@ -77,9 +77,6 @@ func TestSetUpAndOutages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w, err = k.Rewrap(t.Context(), w, []byte("aad")); err != nil {
-		t.Fatal(err)
-	}
 	if key, err := k.Unwrap(t.Context(), w, []byte("aad")); err != nil || string(key) != "key" {
 		t.Fatalf("Unwrap = %q, %v", key, err)
 	}
