@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -128,13 +127,17 @@ func sameKeys(a, b []rootKey) bool {
 	return true
 }
 
+// readers is how many shards are read at once: more than there are processors, for
+// where reading is mostly waiting for another machine.
+const readers = 16
+
 // readShards fills s.shards, several at a time. It fails only when the Backend
 // does not answer or ctx ends.
 func (s *Snapshot) readShards(ctx context.Context, r reader, prev *Snapshot) error {
 	var wg sync.WaitGroup
 	next := make(chan int)
 	var errs [shards]error
-	for range min(runtime.GOMAXPROCS(0), 8) {
+	for range readers {
 		wg.Go(func() {
 			for i := range next {
 				var old *shard
