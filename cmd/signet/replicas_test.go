@@ -249,13 +249,13 @@ func TestAuditNamesWhatIsMissing(t *testing.T) {
 	token := f.mint(0, "1", 1)
 	f.mint(1, "2", 1)
 	b.Stop()
-	gone, lost := "2:"+b.Addr(), "2:log "+b.LogOrigin()+": none of the addresses has it"
+	gone, lost := "2:"+b.Addr(), "2:log "+b.LogOrigin()+": no address has answered for it"
 	f.expect(cli.Unavailable, []string{"audit", "list", "--action", "token.mint"}, f.logID(0)+"/", "/ci/1", gone, lost)
 	f.expect(cli.Unavailable, []string{"audit", "list", "-o", "json"}, "token.mint", gone, lost)
 	f.expect(cli.OK, []string{"audit", "list", "--log", a.LogOrigin()}, f.logID(0)+"/")
 	f.expect(cli.Unavailable, []string{"audit", "list", "--log", b.LogOrigin()}, gone)
 	f.expect(cli.Unavailable, []string{"audit", "verify"}, "verified: "+a.LogOrigin(), "!"+b.LogOrigin(), gone, lost)
-	f.expect(cli.Unavailable, []string{"audit", "report"}, "asc-release", "NOT ALL COUNTED: none of the addresses has it", gone, lost)
+	f.expect(cli.Unavailable, []string{"audit", "report"}, "asc-release", "NOT COUNTED: no address has answered for it", gone, lost)
 	f.expect(cli.Unavailable, []string{"audit", "trace", token}, "/ci/1", "not asked", gone, lost)
 	f.expect(cli.Unavailable, []string{"audit", "trace", strings.Repeat("a", 64)}, "2:not in any log that could be asked", gone, lost)
 	f.expect(cli.Unavailable, []string{"audit", "show", f.logID(1) + "/3"}, gone, lost)
@@ -425,7 +425,7 @@ func TestRevokeAsksEveryServer(t *testing.T) {
 	}
 
 	f.nodes[1].Stop()
-	f.expect(cli.OK, revoke, "log "+f.nodes[0].LogOrigin()+": 2 tokens alive", "log "+f.nodes[1].LogOrigin()+" could not be asked: none of the addresses has it", "2:"+f.nodes[1].Addr())
+	f.expect(cli.OK, revoke, "log "+f.nodes[0].LogOrigin()+": 2 tokens alive", "log "+f.nodes[1].LogOrigin()+" could not be asked: no address has answered for it", "2:"+f.nodes[1].Addr())
 	one := read(f.expect(cli.OK, append(revoke, "-o", "json")))
 	if logs := one.Exposure.Logs; len(logs) != 2 || logs[0].Unreachable != "" || logs[1].Unreachable == "" {
 		t.Errorf("exposure is %+v", one)
