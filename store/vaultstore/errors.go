@@ -1,6 +1,7 @@
 package vaultstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,7 +46,7 @@ func (a *answer) Is(target error) bool {
 
 // unanswered names what an HTTP client says of a server that is not there. It has no secret in it: they go in headers and bodies.
 func unanswered(err error) error {
-	if _, ok := errors.AsType[*url.Error](err); ok {
+	if _, ok := errors.AsType[*url.Error](err); ok || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
 	return err
