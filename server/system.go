@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/internal/authority"
 	"github.com/p8signet/signet/store"
@@ -80,6 +82,31 @@ func (s *systemService) Acknowledge(ctx context.Context, req *signetv1.Acknowled
 		return nil, err
 	}
 	return &signetv1.AcknowledgeResponse{Gap: wireGap(gap), Open: number(open)}, nil
+}
+
+func (s *systemService) ListMembers(ctx context.Context, _ *signetv1.ListMembersRequest) (*signetv1.ListMembersResponse, error) {
+	who, request := caller(ctx)
+	members, revision, err := s.core.Members(ctx, who, request)
+	if err != nil {
+		return nil, err
+	}
+	wire := &signetv1.ListMembersResponse{Revision: revision}
+	for _, m := range members {
+		wire.Members = append(wire.Members, &signetv1.Member{
+			Node: m.Node, Incarnation: m.Incarnation, Bound: durationpb.New(m.Bound), Revision: m.Revision,
+			RenewTime: when(m.Renewed), FencedBy: m.FencedBy, EndTime: when(m.Ends), Self: m.Self,
+		})
+	}
+	return wire, nil
+}
+
+func (s *systemService) ForgetMember(ctx context.Context, req *signetv1.ForgetMemberRequest) (*signetv1.ForgetMemberResponse, error) {
+	who, request := caller(ctx)
+	err := s.core.Forget(ctx, who, authority.ForgetRequest{Request: request, Node: req.GetNode(), Reason: req.GetReason()})
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.ForgetMemberResponse{}, nil
 }
 
 func wireGap(g store.Gap) *signetv1.Gap {

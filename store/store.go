@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -164,7 +163,7 @@ func emptySnapshot(ctx context.Context, cfg Config) (*Snapshot, error) {
 		keys: keyring{key.ID(): key},
 		root: &rootBody{
 			Schema: 1, Vault: vault, Lineage: NewID(), MACKey: key.ID(), Keys: []rootKey{rk},
-			Members: []json.RawMessage{}, Nodes: map[string]rootNode{}, Gaps: []rootGap{}, Shards: make([]shardRef, shards),
+			Members: []rootMember{}, Nodes: map[string]rootNode{}, Gaps: []rootGap{}, Shards: make([]shardRef, shards),
 		},
 	}
 	for i := range s.shards {

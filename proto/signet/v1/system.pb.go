@@ -781,6 +781,299 @@ func (x *AcknowledgeResponse) GetOpen() int32 {
 	return 0
 }
 
+// ListMembersRequest asks for the replicas.
+type ListMembersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembersRequest) Reset() {
+	*x = ListMembersRequest{}
+	mi := &file_signet_v1_system_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembersRequest) ProtoMessage() {}
+
+func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
+func (*ListMembersRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{10}
+}
+
+// ListMembersResponse is the replicas.
+type ListMembersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they joined.
+	Members []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	// The revision that each of them is to have.
+	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembersResponse) Reset() {
+	*x = ListMembersResponse{}
+	mi := &file_signet_v1_system_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembersResponse) ProtoMessage() {}
+
+func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
+func (*ListMembersResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListMembersResponse) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ListMembersResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// Member is a replica that may mint: one start of one node.
+type Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its node's name.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// What it drew when it began; no other has it.
+	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// How long it may mint without hearing from the store, and so how long a change waits for it at most.
+	Bound *durationpb.Duration `protobuf:"bytes,3,opt,name=bound,proto3" json:"bound,omitempty"`
+	// The revision on which it mints; 0 where its lease is not readable.
+	Revision uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Its clock when it last renewed its lease.
+	RenewTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=renew_time,json=renewTime,proto3" json:"renew_time,omitempty"`
+	// The node that has ended it, because it did not answer; empty while it may mint.
+	FencedBy string `protobuf:"bytes,6,opt,name=fenced_by,json=fencedBy,proto3" json:"fenced_by,omitempty"`
+	// When it can mint nothing any more, where that is known to be so.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Whether it is the one that answers.
+	Self          bool `protobuf:"varint,8,opt,name=self,proto3" json:"self,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_signet_v1_system_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Member) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Member) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Member) GetBound() *durationpb.Duration {
+	if x != nil {
+		return x.Bound
+	}
+	return nil
+}
+
+func (x *Member) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Member) GetRenewTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RenewTime
+	}
+	return nil
+}
+
+func (x *Member) GetFencedBy() string {
+	if x != nil {
+		return x.FencedBy
+	}
+	return ""
+}
+
+func (x *Member) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Member) GetSelf() bool {
+	if x != nil {
+		return x.Self
+	}
+	return false
+}
+
+// ForgetMemberRequest names a node.
+type ForgetMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node's name.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Why it will not come back.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetMemberRequest) Reset() {
+	*x = ForgetMemberRequest{}
+	mi := &file_signet_v1_system_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetMemberRequest) ProtoMessage() {}
+
+func (x *ForgetMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetMemberRequest.ProtoReflect.Descriptor instead.
+func (*ForgetMemberRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ForgetMemberRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ForgetMemberRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ForgetMemberResponse says nothing: it is done.
+type ForgetMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetMemberResponse) Reset() {
+	*x = ForgetMemberResponse{}
+	mi := &file_signet_v1_system_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetMemberResponse) ProtoMessage() {}
+
+func (x *ForgetMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetMemberResponse.ProtoReflect.Descriptor instead.
+func (*ForgetMemberResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{14}
+}
+
 var File_signet_v1_system_proto protoreflect.FileDescriptor
 
 const file_signet_v1_system_proto_rawDesc = "" +
@@ -849,11 +1142,32 @@ const file_signet_v1_system_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\bR\x06reason\"K\n" +
 	"\x13AcknowledgeResponse\x12 \n" +
 	"\x03gap\x18\x01 \x01(\v2\x0e.signet.v1.GapR\x03gap\x12\x12\n" +
-	"\x04open\x18\x02 \x01(\x05R\x04open2\xf7\x01\n" +
+	"\x04open\x18\x02 \x01(\x05R\x04open\"\x14\n" +
+	"\x12ListMembersRequest\"^\n" +
+	"\x13ListMembersResponse\x12+\n" +
+	"\amembers\x18\x01 \x03(\v2\x11.signet.v1.MemberR\amembers\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xae\x02\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12/\n" +
+	"\x05bound\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05bound\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x129\n" +
+	"\n" +
+	"renew_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\trenewTime\x12\x1b\n" +
+	"\tfenced_by\x18\x06 \x01(\tR\bfencedBy\x125\n" +
+	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
+	"\x04self\x18\b \x01(\bR\x04self\"X\n" +
+	"\x13ForgetMemberRequest\x12\x1d\n" +
+	"\x04node\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04node\x12\"\n" +
+	"\x06reason\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\bR\x06reason\"\x16\n" +
+	"\x14ForgetMemberResponse2\x96\x03\n" +
 	"\rSystemService\x12;\n" +
 	"\tGetStatus\x12\x1b.signet.v1.GetStatusRequest\x1a\x11.signet.v1.Status\x12[\n" +
 	"\x10IssueCertificate\x12\".signet.v1.IssueCertificateRequest\x1a#.signet.v1.IssueCertificateResponse\x12L\n" +
-	"\vAcknowledge\x12\x1d.signet.v1.AcknowledgeRequest\x1a\x1e.signet.v1.AcknowledgeResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
+	"\vAcknowledge\x12\x1d.signet.v1.AcknowledgeRequest\x1a\x1e.signet.v1.AcknowledgeResponse\x12L\n" +
+	"\vListMembers\x12\x1d.signet.v1.ListMembersRequest\x1a\x1e.signet.v1.ListMembersResponse\x12O\n" +
+	"\fForgetMember\x12\x1e.signet.v1.ForgetMemberRequest\x1a\x1f.signet.v1.ForgetMemberResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
 
 var (
 	file_signet_v1_system_proto_rawDescOnce sync.Once
@@ -867,7 +1181,7 @@ func file_signet_v1_system_proto_rawDescGZIP() []byte {
 	return file_signet_v1_system_proto_rawDescData
 }
 
-var file_signet_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_signet_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_signet_v1_system_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: signet.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: signet.v1.Status
@@ -879,33 +1193,46 @@ var file_signet_v1_system_proto_goTypes = []any{
 	(*IssueCertificateResponse)(nil), // 7: signet.v1.IssueCertificateResponse
 	(*AcknowledgeRequest)(nil),       // 8: signet.v1.AcknowledgeRequest
 	(*AcknowledgeResponse)(nil),      // 9: signet.v1.AcknowledgeResponse
-	(*timestamppb.Timestamp)(nil),    // 10: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 11: google.protobuf.Duration
+	(*ListMembersRequest)(nil),       // 10: signet.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),      // 11: signet.v1.ListMembersResponse
+	(*Member)(nil),                   // 12: signet.v1.Member
+	(*ForgetMemberRequest)(nil),      // 13: signet.v1.ForgetMemberRequest
+	(*ForgetMemberResponse)(nil),     // 14: signet.v1.ForgetMemberResponse
+	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 16: google.protobuf.Duration
 }
 var file_signet_v1_system_proto_depIdxs = []int32{
 	2,  // 0: signet.v1.Status.store:type_name -> signet.v1.StoreStatus
 	4,  // 1: signet.v1.Status.log:type_name -> signet.v1.LogStatus
 	5,  // 2: signet.v1.Status.gaps:type_name -> signet.v1.Gap
-	10, // 3: signet.v1.Status.start_time:type_name -> google.protobuf.Timestamp
-	10, // 4: signet.v1.Status.now:type_name -> google.protobuf.Timestamp
+	15, // 3: signet.v1.Status.start_time:type_name -> google.protobuf.Timestamp
+	15, // 4: signet.v1.Status.now:type_name -> google.protobuf.Timestamp
 	3,  // 5: signet.v1.StoreStatus.keks:type_name -> signet.v1.KekStatus
-	10, // 6: signet.v1.LogStatus.last_anchor_time:type_name -> google.protobuf.Timestamp
-	10, // 7: signet.v1.Gap.found_time:type_name -> google.protobuf.Timestamp
-	10, // 8: signet.v1.Gap.acknowledge_time:type_name -> google.protobuf.Timestamp
-	11, // 9: signet.v1.IssueCertificateRequest.ttl:type_name -> google.protobuf.Duration
-	10, // 10: signet.v1.IssueCertificateResponse.expire_time:type_name -> google.protobuf.Timestamp
+	15, // 6: signet.v1.LogStatus.last_anchor_time:type_name -> google.protobuf.Timestamp
+	15, // 7: signet.v1.Gap.found_time:type_name -> google.protobuf.Timestamp
+	15, // 8: signet.v1.Gap.acknowledge_time:type_name -> google.protobuf.Timestamp
+	16, // 9: signet.v1.IssueCertificateRequest.ttl:type_name -> google.protobuf.Duration
+	15, // 10: signet.v1.IssueCertificateResponse.expire_time:type_name -> google.protobuf.Timestamp
 	5,  // 11: signet.v1.AcknowledgeResponse.gap:type_name -> signet.v1.Gap
-	0,  // 12: signet.v1.SystemService.GetStatus:input_type -> signet.v1.GetStatusRequest
-	6,  // 13: signet.v1.SystemService.IssueCertificate:input_type -> signet.v1.IssueCertificateRequest
-	8,  // 14: signet.v1.SystemService.Acknowledge:input_type -> signet.v1.AcknowledgeRequest
-	1,  // 15: signet.v1.SystemService.GetStatus:output_type -> signet.v1.Status
-	7,  // 16: signet.v1.SystemService.IssueCertificate:output_type -> signet.v1.IssueCertificateResponse
-	9,  // 17: signet.v1.SystemService.Acknowledge:output_type -> signet.v1.AcknowledgeResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 12: signet.v1.ListMembersResponse.members:type_name -> signet.v1.Member
+	16, // 13: signet.v1.Member.bound:type_name -> google.protobuf.Duration
+	15, // 14: signet.v1.Member.renew_time:type_name -> google.protobuf.Timestamp
+	15, // 15: signet.v1.Member.end_time:type_name -> google.protobuf.Timestamp
+	0,  // 16: signet.v1.SystemService.GetStatus:input_type -> signet.v1.GetStatusRequest
+	6,  // 17: signet.v1.SystemService.IssueCertificate:input_type -> signet.v1.IssueCertificateRequest
+	8,  // 18: signet.v1.SystemService.Acknowledge:input_type -> signet.v1.AcknowledgeRequest
+	10, // 19: signet.v1.SystemService.ListMembers:input_type -> signet.v1.ListMembersRequest
+	13, // 20: signet.v1.SystemService.ForgetMember:input_type -> signet.v1.ForgetMemberRequest
+	1,  // 21: signet.v1.SystemService.GetStatus:output_type -> signet.v1.Status
+	7,  // 22: signet.v1.SystemService.IssueCertificate:output_type -> signet.v1.IssueCertificateResponse
+	9,  // 23: signet.v1.SystemService.Acknowledge:output_type -> signet.v1.AcknowledgeResponse
+	11, // 24: signet.v1.SystemService.ListMembers:output_type -> signet.v1.ListMembersResponse
+	14, // 25: signet.v1.SystemService.ForgetMember:output_type -> signet.v1.ForgetMemberResponse
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_system_proto_init() }
@@ -919,7 +1246,7 @@ func file_signet_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signet_v1_system_proto_rawDesc), len(file_signet_v1_system_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

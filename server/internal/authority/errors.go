@@ -44,6 +44,8 @@ const (
 	ReasonArchived         Reason = "ARCHIVED"
 	ReasonClock            Reason = "CLOCK"
 	ReasonWithheld         Reason = "WITHHELD"
+	ReasonLeaseLapsed      Reason = "LEASE_LAPSED"
+	ReasonNotEverywhere    Reason = "NOT_EVERYWHERE"
 	ReasonShuttingDown     Reason = "SHUTTING_DOWN"
 	ReasonInternal         Reason = "INTERNAL"
 	ReasonSealExpired      Reason = "SEAL_EXPIRED"
