@@ -20,6 +20,7 @@ const storeInVault = "vault"
 const (
 	shortestLease = 2 * time.Second
 	longestLease  = 5 * time.Minute
+	defaultLease  = "30s" // what init writes
 )
 
 // The bounds of a call to Vault.
