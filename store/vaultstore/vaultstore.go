@@ -41,7 +41,7 @@ type Place struct {
 	Path  string // below it; "" is DefaultPath
 }
 
-// Backend is a store in Vault. It implements store.Backend.
+// Backend is a store in Vault. It implements store.Backend and store.Registers.
 type Backend struct {
 	c      *client
 	mount  string
@@ -79,11 +79,12 @@ func Open(ctx context.Context, cfg Config, at Place) (*Backend, error) {
 
 func (b *Backend) data(name string) string     { return b.mount + "/data/" + b.path + "/" + name }
 func (b *Backend) metadata(name string) string { return b.mount + "/metadata/" + b.path + "/" + name }
-func blobName(ref store.Ref) string            { return "blobs/" + ref.String() }
+func blobName(ref store.Ref) string            { return blobsName + "/" + ref.String() }
 
 const (
 	rootName    = "root"
 	createdName = "created"
+	blobsName   = "blobs"
 )
 
 // check refuses a mount that would lose what is put into it.
@@ -346,7 +347,7 @@ func (b *Backend) settle(ctx context.Context, old int64, id string, cause error)
 	}
 	// Not there. Vault says 4xx before it does anything, but not of a check-and-set that is refused: then something has
 	// changed that cannot be seen.
-	if a, ok := errors.AsType[*answer](cause); ok && a.Status >= 400 && a.Status < 500 && !mismatch(cause) {
+	if refused(cause) && !mismatch(cause) {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnknown, cause)
@@ -447,17 +448,13 @@ func (b *Backend) List(ctx context.Context) iter.Seq2[store.Ref, error] {
 }
 
 func (b *Backend) list(ctx context.Context) ([]store.Ref, error) {
-	s, err := b.c.again(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {
-		return v.ListWithContext(ctx, b.metadata("blobs"))
-	})
-	if err != nil || s == nil {
+	names, err := b.names(ctx, blobsName)
+	if err != nil {
 		return nil, err
 	}
-	names, _ := s.Data["keys"].([]any)
 	refs := make([]store.Ref, 0, len(names))
 	for _, name := range names {
-		text, _ := name.(string)
-		ref, err := store.ParseRef(text)
+		ref, err := store.ParseRef(name)
 		if err != nil {
 			return nil, errors.New("there is a blob whose name is not a reference")
 		}

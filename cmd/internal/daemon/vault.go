@@ -190,6 +190,7 @@ var advice = []struct {
 }{
 	{audit.ErrLocked, cli.Conflict, "one process has a node's log open at a time: stop the other signetd, or leave it (a further replica is a node of its own: signetd join)"},
 	{errInUse, cli.Conflict, "one process has a vault open at a time: stop the other signetd, or leave it"},
+	{server.ErrNodeKnown, cli.Conflict, "choose another --node; a name is for good, also that of a node that is no more"},
 	{store.ErrWrongKEK, 0, "bring back the KEK with which this store was made; keks in the config names where it is looked for"},
 	{server.ErrGapAhead, 0, "restore the newest files if they are to be had, or start the server: signet system status names the gap, signet system acknowledge lets minting go on"},
 	{vaultstore.ErrRootGone, 0, "nothing makes a new one in its place: bring it back in Vault (vault kv undelete), or restore Vault from a snapshot of its own"},
