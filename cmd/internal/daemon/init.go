@@ -140,8 +140,13 @@ func (b *blueprint) chooseKEKs() error {
 	transit := false
 	for _, uri := range b.keks {
 		if !strings.HasPrefix(uri, vaultstore.TransitScheme) {
-			if name, ok := strings.CutPrefix(uri, fileScheme); !ok || name == "" {
+			name, ok := strings.CutPrefix(uri, fileScheme)
+			if !ok || name == "" {
 				return cli.Malformedf("such as file:"+kekFile+" or "+defaultTransit, "--kek is file:PATH or vault-transit:MOUNT/KEY")
+			}
+			first, _, _ := strings.Cut(filepath.Clean(name), string(filepath.Separator))
+			if slices.Contains([]string{".", configFile, storeFile, logDir, tlsDir, operatorDir}, first) {
+				return cli.Malformedf("such as file:"+kekFile, "--kek names a file of the vault's own")
 			}
 			continue
 		}
@@ -448,6 +453,9 @@ func createKEKs(c *config) error {
 		}
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(c.dir, path)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				return fmt.Errorf("creating the KEK: %w", err)
+			}
 		}
 		if err := kek.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("creating the KEK: %w", err)
