@@ -30,10 +30,16 @@ var (
 	ErrRootGone = errors.New("the root is gone from Vault: it was there, and has been deleted")
 )
 
+// Where a vault is kept unless it is said.
+const (
+	DefaultMount = "signet"
+	DefaultPath  = "vault"
+)
+
 // Place is where in Vault a vault is kept.
 type Place struct {
-	Mount string // of the KV v2 engine; "" is signet
-	Path  string // below it; "" is vault
+	Mount string // of the KV v2 engine; "" is DefaultMount
+	Path  string // below it; "" is DefaultPath
 }
 
 // Backend is a store in Vault. It implements store.Backend and store.Registers.
@@ -54,11 +60,7 @@ const maxDrops = 64
 // Open signs in to Vault and looks at the mount: one that is not KV v2, or that deletes what it keeps after a time, is
 // ErrMount. It makes nothing: a place without a root is one for store.Create. The Backend stays signed in until Close.
 func Open(ctx context.Context, cfg Config, at Place) (*Backend, error) {
-	mount, err := mountPath("the mount of the store", orElse(at.Mount, "signet"))
-	if err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
-	}
-	path, err := mountPath("the path of the store", orElse(at.Path, "vault"))
+	mount, path, err := at.clean()
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
