@@ -45,6 +45,12 @@ type Config struct {
 	TLS TLSConfig
 	// Limits bound what callers may cost. Zero values mean the defaults.
 	Limits Limits
+	// Lease is how long this replica may mint without hearing from a store that it shares with others, and so how long a change
+	// may have to wait for it: from store.MinBound to store.MaxBound, 30 s when 0. A store of its own has no use for it.
+	Lease time.Duration
+	// Enroll makes a node known that the vault does not know yet; without it such a one is refused. One that is known and has a
+	// log is refused with it.
+	Enroll bool
 	// MinFree is how many bytes must be free where the log lies for minting to go on; 64 MiB when 0.
 	MinFree int64
 	// Version is what GetStatus says the program is.
@@ -80,6 +86,9 @@ type Limits struct {
 	// ReloadInterval is how often the TLS files are looked at; 5 s when 0.
 	ReloadInterval time.Duration
 }
+
+// defaultLease is long enough for Vault to fail over.
+const defaultLease = 30 * time.Second
 
 // defaultLimits are the limits of a config that says none.
 var defaultLimits = Limits{
@@ -161,6 +170,11 @@ func (c *Config) validateValues() error {
 	}
 	if c.Now == nil {
 		errs = append(errs, errors.New("no clock"))
+	}
+	if c.Lease != 0 {
+		if err := store.CheckBound(c.Lease); err != nil {
+			errs = append(errs, fmt.Errorf("lease %s: %w", c.Lease, err))
+		}
 	}
 	if c.MinFree < 0 {
 		errs = append(errs, fmt.Errorf("free space to keep is %d: want 0 or more", c.MinFree))

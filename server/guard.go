@@ -76,6 +76,10 @@ func (s *Server) register(desc *grpc.ServiceDesc, impl any) {
 
 func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodHandler {
 	rule, listed := methods[method]
+	deadline := s.limits.Deadline
+	if rule.waits {
+		deadline = max(deadline, waitDeadline)
+	}
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) {
 		c := s.newCall(ctx, method, rule)
 		// Naming the request fails only outside a call or after the headers have gone.
@@ -91,7 +95,7 @@ func (s *Server) guardUnary(method string, next grpc.MethodHandler) grpc.MethodH
 		if err := s.admit(ctx, c, listed); err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, c), s.limits.Deadline)
+		ctx, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, c), deadline)
 		defer cancel()
 		return next(srv, ctx, func(request any) error {
 			if err := decode(request); err != nil {

@@ -118,7 +118,7 @@ func issueCertificate(ctx context.Context, cfg Config, by string, req Certificat
 	if !slices.Contains(cfg.Operators, by) {
 		return nil, fmt.Errorf("%q is not an operator of this vault", by)
 	}
-	core, err := openCore(ctx, cfg, authority.Watcher{})
+	core, err := openCore(ctx, cfg, authority.Watcher{}, 0)
 	if err != nil {
 		return nil, err
 	}

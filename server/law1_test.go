@@ -75,6 +75,11 @@ var carriers = map[protoreflect.FullName]string{
 	"signet.v1.IssueCertificateRequest.hosts":              "DNS name or IP address",
 	"signet.v1.AcknowledgeRequest.id":                      "compared",
 	"signet.v1.AcknowledgeRequest.reason":                  "free text",
+	"signet.v1.ForgetMemberRequest.node":                   "compared",
+	"signet.v1.ForgetMemberRequest.reason":                 "free text",
+	"signet.v1.Member.node":                                "name",
+	"signet.v1.Member.incarnation":                         "id",
+	"signet.v1.Member.fenced_by":                           "name",
 
 	// Out: made by us from what is public.
 	"signet.v1.BearerToken.token":                       "signed token",
@@ -179,6 +184,7 @@ var carriers = map[protoreflect.FullName]string{
 	"signet.v1.StoreStatus.digest":                      "SHA-256",
 	"signet.v1.StoreStatus.damaged_keys":                "names",
 	"signet.v1.KekStatus.uri":                           "URI without secrets",
+	"signet.v1.KekChange.uri":                           "URI without secrets",
 	"signet.v1.LogStatus.origin":                        "names",
 	"signet.v1.LogStatus.verifier_key":                  "public key",
 	"signet.v1.Gap.id":                                  "random id",

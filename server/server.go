@@ -90,7 +90,10 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		tracing: newTracing(cfg.Traces),
 		inside:  bufconn.Listen(insideBuffer),
 	}
-	if s.core, err = openCore(ctx, cfg, authority.Watcher{Batch: s.metrics.batch, Stage: s.tracing.watch()}); err != nil {
+	if cfg.Lease == 0 {
+		cfg.Lease = defaultLease
+	}
+	if s.core, err = openCore(ctx, cfg, authority.Watcher{Batch: s.metrics.batch, Stage: s.tracing.watch()}, cfg.Lease); err != nil {
 		return nil, err
 	}
 	s.metrics.known = s.core.Tokens.HasProfile
@@ -167,7 +170,8 @@ func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
 }
 
 // openCore opens store and log; the core closes both, but not the backend.
-func openCore(ctx context.Context, cfg Config, watcher authority.Watcher) (*authority.Authority, error) {
+// A bound of 0 is for who serves nobody, and so is no replica.
+func openCore(ctx context.Context, cfg Config, watcher authority.Watcher, bound time.Duration) (*authority.Authority, error) {
 	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -186,6 +190,8 @@ func openCore(ctx context.Context, cfg Config, watcher authority.Watcher) (*auth
 		Operators:   cfg.Operators,
 		TrustDomain: cfg.TrustDomain,
 		KEKs:        keks,
+		Bound:       bound,
+		Enroll:      cfg.Enroll,
 		MinFree:     cfg.MinFree,
 		Now:         cfg.Now,
 		Logger:      cfg.logger(),
@@ -194,9 +200,30 @@ func openCore(ctx context.Context, cfg Config, watcher authority.Watcher) (*auth
 }
 
 // Serve answers calls on l until Shutdown, which makes it return nil. It closes l. Connections beyond the limit wait
-// until one before them ends.
+// until one before them ends. When another replica has taken over this node's name it returns that, and Shutdown is due.
 func (s *Server) Serve(l net.Listener) error {
 	s.serving.Store(true)
+	lost := make(chan error, 1)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case err := <-s.core.Lost():
+			lost <- err
+			s.grpc.Stop()
+		case <-ended:
+		}
+	}()
+	err := s.serve(l)
+	select {
+	case err := <-lost:
+		return err
+	default:
+		return err
+	}
+}
+
+func (s *Server) serve(l net.Listener) error {
 	if err := s.grpc.Serve(netutil.LimitListener(l, s.limits.Connections)); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}

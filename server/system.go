@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server/internal/authority"
 	"github.com/p8signet/signet/store"
@@ -48,8 +50,8 @@ func (s *systemService) GetStatus(ctx context.Context, _ *signetv1.GetStatusRequ
 		StartTime: when(st.Started),
 		Now:       when(st.Now),
 	}
-	for _, uri := range st.KEKs {
-		wire.Store.Keks = append(wire.Store.Keks, &signetv1.KekStatus{Uri: uri, OnDisk: kekOnDisk(uri)})
+	for _, k := range st.KEKs {
+		wire.Store.Keks = append(wire.Store.Keks, &signetv1.KekStatus{Uri: k.URI, OnDisk: kekOnDisk(k.URI), Wraps: k.Wraps, Configured: k.Configured})
 	}
 	for _, g := range st.Gaps {
 		wire.Gaps = append(wire.Gaps, wireGap(g))
@@ -80,6 +82,50 @@ func (s *systemService) Acknowledge(ctx context.Context, req *signetv1.Acknowled
 		return nil, err
 	}
 	return &signetv1.AcknowledgeResponse{Gap: wireGap(gap), Open: number(open)}, nil
+}
+
+func (s *systemService) ListMembers(ctx context.Context, _ *signetv1.ListMembersRequest) (*signetv1.ListMembersResponse, error) {
+	who, request := caller(ctx)
+	members, revision, err := s.core.Members(ctx, who, request)
+	if err != nil {
+		return nil, err
+	}
+	wire := &signetv1.ListMembersResponse{Revision: revision}
+	for _, m := range members {
+		wire.Members = append(wire.Members, &signetv1.Member{
+			Node: m.Node, Incarnation: m.Incarnation, Bound: durationpb.New(m.Bound), Revision: m.Revision,
+			RenewTime: when(m.Renewed), FencedBy: m.FencedBy, EndTime: when(m.Ends), Self: m.Self,
+		})
+	}
+	return wire, nil
+}
+
+func (s *systemService) ForgetMember(ctx context.Context, req *signetv1.ForgetMemberRequest) (*signetv1.ForgetMemberResponse, error) {
+	who, request := caller(ctx)
+	err := s.core.Forget(ctx, who, authority.ForgetRequest{Request: request, Node: req.GetNode(), Reason: req.GetReason()})
+	if err != nil {
+		return nil, err
+	}
+	return &signetv1.ForgetMemberResponse{}, nil
+}
+
+func (s *systemService) Rewrap(ctx context.Context, req *signetv1.RewrapRequest) (*signetv1.RewrapResponse, error) {
+	who, request := caller(ctx)
+	changes, err := s.core.Rewrap(ctx, who, authority.RewrapRequest{Request: request, DryRun: req.GetDryRun()})
+	if err != nil {
+		return nil, err
+	}
+	wire := &signetv1.RewrapResponse{Changed: !req.GetDryRun()}
+	for _, c := range changes {
+		wire.Keks = append(wire.Keks, &signetv1.KekChange{Uri: c.URI, OnDisk: kekOnDisk(c.URI), Change: wireKEKChange[c.Change]})
+	}
+	return wire, nil
+}
+
+var wireKEKChange = map[string]signetv1.KekChange_Change{
+	store.KEKAdded:   signetv1.KekChange_CHANGE_ADDED,
+	store.KEKRenewed: signetv1.KekChange_CHANGE_RENEWED,
+	store.KEKDropped: signetv1.KekChange_CHANGE_DROPPED,
 }
 
 func wireGap(g store.Gap) *signetv1.Gap {

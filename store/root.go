@@ -72,7 +72,7 @@ type rootBody struct {
 	Policy  int                 `json:"policy"`
 	MACKey  string              `json:"mac_key"` // which of Keys the MAC is made with
 	Keys    []rootKey           `json:"keys"`
-	Members []json.RawMessage   `json:"members"` // of replicas; none here
+	Members []rootMember        `json:"members"` // the replicas that may mint
 	Nodes   map[string]rootNode `json:"nodes"`
 	Gaps    []rootGap           `json:"gaps"`
 	Shards  []shardRef          `json:"shards"`
@@ -239,8 +239,6 @@ func (b *rootBody) check() error {
 		return errors.New("the revision is out of range")
 	case b.Policy < 0:
 		return errors.New("the policy's number is negative")
-	case len(b.Members) != 0:
-		return errors.New("it has members: it was written by a version that knows replicas, which this one does not")
 	case b.Members == nil || b.Nodes == nil || b.Gaps == nil:
 		return errors.New("a list is missing")
 	case len(b.Shards) != shards:
@@ -266,6 +264,9 @@ func (b *rootBody) check() error {
 			}
 		}
 	}
+	if err := b.checkMembers(); err != nil {
+		return err
+	}
 	return b.checkGaps()
 }
 
@@ -288,6 +289,7 @@ func (b *rootBody) clone() *rootBody {
 	c := *b
 	c.Nodes = maps.Clone(b.Nodes)
 	c.Gaps = slices.Clone(b.Gaps)
+	c.Members = slices.Clone(b.Members)
 	c.Shards = slices.Clone(b.Shards)
 	return &c
 }

@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"server/apple":              {},
 	"server/policy":             {"server/apple"},
 	"server/authn":              {"server/policy"},
-	"server/internal/authority": {"server/apple", "server/policy", "store", "store/envelope", "store/audit", "proto/auditlog", "proto/sealed"},
+	"server/internal/authority": {"server/apple", "server/policy", "store", "store/envelope", "store/audit", "store/lease", "proto/auditlog", "proto/sealed"},
 	"server": {
 		"server/authn", "server/policy", "server/apple", "server/internal/authority",
 		"store", "store/envelope", "store/audit", "proto/signet/v1", "proto/auditlog", "proto/sealed",
@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"store/kek":       {"store/envelope"},
 	"store/boltstore": {"store"},
 	"store/audit":     {"proto/auditlog"},
+	"store/lease":     {"store"},
 	"store/storetest": {"store", "store/envelope", "store/audit"},
 
 	"store/vaultstore":          {"store", "store/envelope"},

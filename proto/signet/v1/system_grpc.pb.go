@@ -22,6 +22,9 @@ const (
 	SystemService_GetStatus_FullMethodName        = "/signet.v1.SystemService/GetStatus"
 	SystemService_IssueCertificate_FullMethodName = "/signet.v1.SystemService/IssueCertificate"
 	SystemService_Acknowledge_FullMethodName      = "/signet.v1.SystemService/Acknowledge"
+	SystemService_ListMembers_FullMethodName      = "/signet.v1.SystemService/ListMembers"
+	SystemService_ForgetMember_FullMethodName     = "/signet.v1.SystemService/ForgetMember"
+	SystemService_Rewrap_FullMethodName           = "/signet.v1.SystemService/Rewrap"
 )
 
 // SystemServiceClient is the client API for SystemService service.
@@ -37,6 +40,15 @@ type SystemServiceClient interface {
 	IssueCertificate(ctx context.Context, in *IssueCertificateRequest, opts ...grpc.CallOption) (*IssueCertificateResponse, error)
 	// Acknowledge closes one gap, by its id, so that minting goes on.
 	Acknowledge(ctx context.Context, in *AcknowledgeRequest, opts ...grpc.CallOption) (*AcknowledgeResponse, error)
+	// ListMembers answers the replicas that may mint, and on which revision each does. None where the store is one server's own.
+	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
+	// ForgetMember ends every incarnation of a node that does not answer: it is fenced, its bound is waited out, and it leaves the
+	// root. One that lives notices and joins anew. Answered when nothing of it can mint any more.
+	ForgetMember(ctx context.Context, in *ForgetMemberRequest, opts ...grpc.CallOption) (*ForgetMemberResponse, error)
+	// Rewrap wraps the root key anew under the key-encryption keys that the server is configured with, each enough alone: after a
+	// rotation of one, or when one was added to the configuration or taken out of it. Each is asked to open what it wrapped before
+	// anything changes. The root key stays: a key that is dropped still opens copies of the store from before.
+	Rewrap(ctx context.Context, in *RewrapRequest, opts ...grpc.CallOption) (*RewrapResponse, error)
 }
 
 type systemServiceClient struct {
@@ -77,6 +89,36 @@ func (c *systemServiceClient) Acknowledge(ctx context.Context, in *AcknowledgeRe
 	return out, nil
 }
 
+func (c *systemServiceClient) ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMembersResponse)
+	err := c.cc.Invoke(ctx, SystemService_ListMembers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *systemServiceClient) ForgetMember(ctx context.Context, in *ForgetMemberRequest, opts ...grpc.CallOption) (*ForgetMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetMemberResponse)
+	err := c.cc.Invoke(ctx, SystemService_ForgetMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *systemServiceClient) Rewrap(ctx context.Context, in *RewrapRequest, opts ...grpc.CallOption) (*RewrapResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RewrapResponse)
+	err := c.cc.Invoke(ctx, SystemService_Rewrap_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SystemServiceServer is the server API for SystemService service.
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
@@ -90,6 +132,15 @@ type SystemServiceServer interface {
 	IssueCertificate(context.Context, *IssueCertificateRequest) (*IssueCertificateResponse, error)
 	// Acknowledge closes one gap, by its id, so that minting goes on.
 	Acknowledge(context.Context, *AcknowledgeRequest) (*AcknowledgeResponse, error)
+	// ListMembers answers the replicas that may mint, and on which revision each does. None where the store is one server's own.
+	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
+	// ForgetMember ends every incarnation of a node that does not answer: it is fenced, its bound is waited out, and it leaves the
+	// root. One that lives notices and joins anew. Answered when nothing of it can mint any more.
+	ForgetMember(context.Context, *ForgetMemberRequest) (*ForgetMemberResponse, error)
+	// Rewrap wraps the root key anew under the key-encryption keys that the server is configured with, each enough alone: after a
+	// rotation of one, or when one was added to the configuration or taken out of it. Each is asked to open what it wrapped before
+	// anything changes. The root key stays: a key that is dropped still opens copies of the store from before.
+	Rewrap(context.Context, *RewrapRequest) (*RewrapResponse, error)
 	mustEmbedUnimplementedSystemServiceServer()
 }
 
@@ -108,6 +159,15 @@ func (UnimplementedSystemServiceServer) IssueCertificate(context.Context, *Issue
 }
 func (UnimplementedSystemServiceServer) Acknowledge(context.Context, *AcknowledgeRequest) (*AcknowledgeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Acknowledge not implemented")
+}
+func (UnimplementedSystemServiceServer) ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMembers not implemented")
+}
+func (UnimplementedSystemServiceServer) ForgetMember(context.Context, *ForgetMemberRequest) (*ForgetMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForgetMember not implemented")
+}
+func (UnimplementedSystemServiceServer) Rewrap(context.Context, *RewrapRequest) (*RewrapResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rewrap not implemented")
 }
 func (UnimplementedSystemServiceServer) mustEmbedUnimplementedSystemServiceServer() {}
 func (UnimplementedSystemServiceServer) testEmbeddedByValue()                       {}
@@ -184,6 +244,60 @@ func _SystemService_Acknowledge_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SystemService_ListMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).ListMembers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_ListMembers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).ListMembers(ctx, req.(*ListMembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SystemService_ForgetMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).ForgetMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_ForgetMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).ForgetMember(ctx, req.(*ForgetMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SystemService_Rewrap_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RewrapRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Rewrap(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Rewrap_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Rewrap(ctx, req.(*RewrapRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SystemService_ServiceDesc is the grpc.ServiceDesc for SystemService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -202,6 +316,18 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Acknowledge",
 			Handler:    _SystemService_Acknowledge_Handler,
+		},
+		{
+			MethodName: "ListMembers",
+			Handler:    _SystemService_ListMembers_Handler,
+		},
+		{
+			MethodName: "ForgetMember",
+			Handler:    _SystemService_ForgetMember_Handler,
+		},
+		{
+			MethodName: "Rewrap",
+			Handler:    _SystemService_Rewrap_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

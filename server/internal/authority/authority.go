@@ -51,8 +51,13 @@ type Config struct {
 	Operators []string
 	// TrustDomain is the SPIFFE trust domain in which the built-in CA certifies callers.
 	TrustDomain string
-	// KEKs are the URIs of the keys that wrap the root key, for the status.
+	// KEKs are the URIs of the keys that the store is configured with, for the status.
 	KEKs []string
+	// Bound is how long this replica may mint without hearing from a store that it shares, see package lease. 0: it mints
+	// nothing there, but changes what callers may change. On a store of its own it means nothing.
+	Bound time.Duration
+	// Enroll makes a node known that the vault does not know yet. Without it such a one is refused.
+	Enroll bool
 	// MinFree is how many bytes must be free for minting to go on; the log's default when 0.
 	MinFree int64
 	// Now is the wall clock. Required.
@@ -124,7 +129,13 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 	c := &changer{turn: make(chan struct{}, 1)}
 	c.ledger = ledger{node: cfg.Node, now: cfg.Now, tally: newTally(), logger: cfg.Logger, watcher: cfg.Watcher}
 	c.store, c.operators, c.rates = cfg.Store, cfg.Operators, newRates(rateTable)
+	c.replicas = newReplicas(cfg)
 	c.publish()
+	if cfg.Enroll {
+		if err := c.enroll(ctx); err != nil {
+			return nil, fmt.Errorf("making the node known to the vault: %w", inFull(err))
+		}
+	}
 	signer, err := openLogSigner(ctx, cfg.Store, cfg.Node)
 	if err != nil {
 		return nil, err
@@ -143,6 +154,15 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 	if err := c.settle(ctx); err != nil {
 		c.logger.WarnContext(ctx, "the start is not recorded yet", slog.Any("error", inFull(err)))
 	}
+	c.anchors.verifier = signer.verifier
+	if cfg.Enroll {
+		if err := c.enrolled(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("making the node known to the vault: %w", inFull(err)), c.log.Close())
+		}
+	}
+	if err := c.begin(ctx); err != nil {
+		return nil, errors.Join(err, c.log.Close())
+	}
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a := &Authority{
@@ -155,6 +175,12 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 	}
 	a.System = &System{changer: c, config: cfg, ca: issuer, log: a.Log, verifierKey: signer.vkey, started: c.now()}
 	a.done.Go(func() { a.housekeep(background) })
+	if c.replicas.peers != nil {
+		a.done.Go(func() { c.follow(background) })
+	}
+	if c.replicas.member() {
+		a.done.Go(func() { c.keepLease(background) })
+	}
 	return a, nil
 }
 
@@ -177,6 +203,8 @@ func (a *Authority) housekeep(ctx context.Context) {
 func (a *Authority) Close() error {
 	a.stop()
 	a.done.Wait()
+	a.changer.leave(context.Background())
+	a.changer.lastAnchor(context.Background())
 	a.changer.summarise(context.Background())
 	return errors.Join(a.changer.log.Close(), a.changer.store.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/p8signet/signet/proto/auditlog"
@@ -18,6 +19,9 @@ type changer struct {
 	gaps
 	turn chan struct{} // the lock, of capacity 1; a channel, so that waiting for it ends with the context
 	open *intent       // recorded, and not closed yet: at most one
+
+	anchors  anchors
+	anchored atomic.Int64 // when a checkpoint was last known to lie outside that the log contains, Unix nanoseconds; 0: never
 }
 
 // intent is an entry that announced a change, and where it lies.
@@ -31,37 +35,47 @@ type intent struct {
 var errMade = errors.New("nothing to change")
 
 // attempts is how often a change is decided anew because the store changed under it.
-const attempts = 3
+const attempts = 12
 
 // change is the way of everything that changes state: decide, lock, decide again on what the last change left, work,
 // and commit between two entries. It returns nil when the change is durable, published and recorded, or was found
-// made. Once the intent is recorded a caller who hangs up stops nothing.
+// made; and, where replicas share the store, when all of them have it. Once the intent is recorded a caller who hangs up
+// stops nothing but that waiting.
 func (c *changer) change(ctx context.Context, p policy.Principal, a ask, work func(*call, *store.Tx) error) error {
 	call, err := c.decide(ctx, p, a)
 	if err != nil {
 		return err
 	}
-	if err := c.lock(ctx); err != nil {
-		return c.refuse(ctx, &call.entry, err)
-	}
-	defer c.unlock()
-	ctx = context.WithoutCancel(ctx)
-	for range attempts {
-		if err = c.settle(ctx); err != nil {
-			break
-		}
-		if !c.again(call) {
-			err = refused(call.decision)
-			break
-		}
-		if err = c.attempt(ctx, call, a.options, work); !errors.Is(err, store.ErrConflict) {
-			break
-		}
-	}
+	snap, err := c.changeHere(ctx, call, a.options, work)
 	if err != nil {
 		return c.refuse(ctx, &call.entry, err)
 	}
-	return nil
+	return c.everywhere(ctx, snap, call)
+}
+
+// changeHere makes a change on the store and on this process, and returns the state that has it.
+func (c *changer) changeHere(ctx context.Context, call *call, o audit.AppendOptions, work func(*call, *store.Tx) error) (*store.Snapshot, error) {
+	if err := c.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer c.unlock()
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	for n := range attempts {
+		if n > 0 {
+			pauseBeforeRetry(ctx)
+		}
+		if err = c.settle(ctx); err != nil {
+			return nil, err
+		}
+		if !c.again(call) {
+			return nil, refused(call.decision)
+		}
+		if err = c.attempt(ctx, call, o, work); !errors.Is(err, store.ErrConflict) {
+			break
+		}
+	}
+	return c.state.Load().snap, err
 }
 
 // attempt tries the change once, on the current state.
@@ -70,7 +84,13 @@ func (c *changer) attempt(ctx context.Context, call *call, o audit.AppendOptions
 		return stop
 	}
 	tx := c.store.Begin()
+	if tx.Snapshot() != call.state.snap {
+		return store.ErrConflict // it was replaced since it was decided on
+	}
 	switch err := work(call, tx); {
+	case errors.Is(err, errMade) && c.store.Replicated():
+		// What was found may have been undone by a replica since. Only a commit tells, if only an empty one.
+		tx = c.store.Begin()
 	case errors.Is(err, errMade):
 		call.entry.Outcome, call.entry.Reason = auditlog.Allowed, errMade.Error()
 		_, err = c.record(ctx, &call.entry, o)
@@ -226,10 +246,13 @@ func (c *changer) housekeep(ctx context.Context) {
 	if err := c.lock(ctx); err != nil {
 		return
 	}
-	defer c.unlock()
 	err := c.settle(ctx)
 	if err == nil {
 		err = c.expireRecipients(ctx)
+	}
+	c.unlock()
+	if err == nil {
+		err = c.tidy(ctx)
 	}
 	if err != nil {
 		c.logger.WarnContext(ctx, "unfinished business is left for the next minute", slog.Any("error", inFull(err)))

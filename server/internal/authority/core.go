@@ -30,13 +30,15 @@ import (
 //   - A change whose commit ended unknown has not returned success and promises nothing. Its repeat first settles
 //     what became of it and publishes that.
 //
-// Nothing else is needed: no lock is held while a mint decides, signs or waits for the disk.
+// Nothing else is needed: no lock is held while a mint decides, signs or waits for the disk. Where replicas share the store,
+// a change returns only when all of them have it, and a mint needs a lease that lasts: see package lease.
 type core struct {
 	ledger
 	store     *store.Store
 	operators []string
 	rates     *rates
 	state     atomic.Pointer[state]
+	replicas  *replicas
 }
 
 // ask is one request: its id, what is wanted, and how its entry is to be written.
@@ -104,7 +106,8 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 	if err != nil {
 		return audit.Position{}, err
 	}
-	if c.state.Load() != call.state {
+	// The state first: if the lease lasts after it was looked at, nobody has been told yet that this replica has another one.
+	if c.state.Load() != call.state || call.want.Action == policy.TokenMint && c.replicas.lapsed(call.state) != nil {
 		return pos, c.lastLook(ctx, *call)
 	}
 	return pos, nil
@@ -136,6 +139,8 @@ func (c *core) lastLook(ctx context.Context, call call) error {
 		call.entry.Reason = "the profile gives other tokens now"
 	case mint && call.state.stop != nil:
 		call.entry.Reason = string(ReasonGap) + ": " + call.state.stop.Public
+	case mint && c.replicas.lapsed(call.state) != nil:
+		call.entry.Reason = string(ReasonLeaseLapsed) + ": the lease of this replica has ended"
 	default:
 		return nil
 	}
@@ -168,6 +173,9 @@ func (c *core) obstacles(s *state) []error {
 		all = append(all, logError(err))
 	}
 	if err := c.clock(); err != nil {
+		all = append(all, err)
+	}
+	if err := c.replicas.lapsed(s); err != nil {
 		all = append(all, err)
 	}
 	return all

@@ -24,11 +24,13 @@ const (
 	actionGap          policy.Action = "system.gap"
 	actionExpire       policy.Action = "system.expire"
 	actionInit         policy.Action = "system.init"
+	actionEnroll       policy.Action = "system.enroll"
+	actionEverywhere   policy.Action = "system.everywhere"
 )
 
 // Actions are all that an entry may have: those of callers, and those of the node itself.
 func Actions() []policy.Action {
-	return append(policy.Actions(), actionAuthenticate, actionAdopt, actionGap, actionExpire, actionInit)
+	return append(policy.Actions(), actionAuthenticate, actionAdopt, actionGap, actionExpire, actionInit, actionEnroll, actionEverywhere)
 }
 
 // ledger is the audit log as the core writes it. All methods but mark may be called concurrently.

@@ -17,7 +17,6 @@ import (
 type Log struct {
 	*changer
 	verifier note.Verifier
-	anchored atomic.Int64 // when an anchor was last shown that the log contains, Unix nanoseconds; 0: never
 	watches  atomic.Int64 // under way
 }
 

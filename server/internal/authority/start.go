@@ -39,6 +39,9 @@ func (s start) openLog(ctx context.Context, fs audit.FS, signer note.Signer, min
 	if s.vain(head, lacking) {
 		return fmt.Errorf("opening the audit log: %w; %d new logs before it could not be opened either, so no gap is made of this one; set right the log's directory first", err, vainLogs)
 	}
+	if err := s.namesake(ctx); err != nil {
+		return err
+	}
 	s.logger.ErrorContext(ctx, "the audit log has a gap", slog.Any("gap", lacking))
 	end := rootHead(lacking.End)
 	s.found = &finding{gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: detail(lacking.What), Log: head}}
