@@ -145,6 +145,20 @@ func TestMintHangsForOneUse(t *testing.T) {
 	}
 }
 
+// TestMintHangsForLong: a server that was waited for to the end gets no mints for a while.
+func TestMintHangsForLong(t *testing.T) {
+	t.Parallel() // it waits for five seconds
+	_, _, c := pair(t, "never", hangs)
+	ctx, cancel := context.WithTimeout(t.Context(), patience+100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Mint(ctx, "p", MintOptions{Fresh: true}); !errors.Is(err, ErrUnknown) {
+		t.Errorf("error is %v", err)
+	}
+	if mints, _ := who(t, c, 6); strings.Trim(mints, "b") != "" {
+		t.Errorf("minted by %s", mints)
+	}
+}
+
 // TestMintAlone: with one address there is nowhere to go.
 func TestMintAlone(t *testing.T) {
 	a := startNode(t, "a", true)
