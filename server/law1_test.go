@@ -75,6 +75,11 @@ var carriers = map[protoreflect.FullName]string{
 	"signet.v1.IssueCertificateRequest.hosts":              "DNS name or IP address",
 	"signet.v1.AcknowledgeRequest.id":                      "compared",
 	"signet.v1.AcknowledgeRequest.reason":                  "free text",
+	"signet.v1.ForgetMemberRequest.node":                   "compared",
+	"signet.v1.ForgetMemberRequest.reason":                 "free text",
+	"signet.v1.Member.node":                                "name",
+	"signet.v1.Member.incarnation":                         "id",
+	"signet.v1.Member.fenced_by":                           "name",
 
 	// Out: made by us from what is public.
 	"signet.v1.BearerToken.token":                       "signed token",

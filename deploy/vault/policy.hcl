@@ -22,7 +22,19 @@ path "signet/metadata/vault/blobs" {
   capabilities = ["list"]
 }
 path "signet/metadata/vault/blobs/*" {
-  capabilities = ["list", "delete"]
+  capabilities = ["delete"]
+}
+
+# Registers are replaced by check-and-set: the leases of replicas and the checkpoints of their logs. One that is no longer
+# needed is deleted.
+path "signet/data/vault/registers/*" {
+  capabilities = ["create", "read", "update"]
+}
+path "signet/metadata/vault/registers" {
+  capabilities = ["list"]
+}
+path "signet/metadata/vault/registers/*" {
+  capabilities = ["delete"]
 }
 
 # A mount that would delete what it keeps is refused at start.

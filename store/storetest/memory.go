@@ -17,14 +17,23 @@ import (
 // what it gives and takes is copied. It survives Store.Close, so that a restart
 // is another store.Open on it.
 type MemoryBackend struct {
-	mu     sync.Mutex
-	root   []byte
-	blobs  map[store.Ref][]byte
-	closed bool
+	mu        sync.Mutex
+	root      []byte
+	blobs     map[store.Ref][]byte
+	registers map[string]register
+	closed    bool
+}
+
+// register is a register in memory.
+type register struct {
+	value   []byte
+	version uint64
 }
 
 // Memory returns an empty one.
-func Memory() *MemoryBackend { return &MemoryBackend{blobs: map[store.Ref][]byte{}} }
+func Memory() *MemoryBackend {
+	return &MemoryBackend{blobs: map[store.Ref][]byte{}, registers: map[string]register{}}
+}
 
 // Root implements store.Backend.
 func (m *MemoryBackend) Root(ctx context.Context) ([]byte, error) {
@@ -119,6 +128,74 @@ func (m *MemoryBackend) Delete(ctx context.Context, refs ...store.Ref) error {
 	return nil
 }
 
+// SharedMemory is a MemoryBackend with registers: one that several stores may
+// share. It implements store.Registers, by the letter of its contract too.
+type SharedMemory struct{ *MemoryBackend }
+
+// Shared returns an empty one.
+func Shared() *SharedMemory { return &SharedMemory{Memory()} }
+
+// Register implements store.Registers. It is never stale.
+func (m *SharedMemory) Register(ctx context.Context, name string) ([]byte, uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.ready(ctx, name); err != nil {
+		return nil, 0, fmt.Errorf("reading a register: %w", err)
+	}
+	r := m.registers[name]
+	return bytes.Clone(r.value), r.version, nil
+}
+
+// SetRegister implements store.Registers.
+func (m *SharedMemory) SetRegister(ctx context.Context, name string, version uint64, value []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.ready(ctx, name)
+	if err == nil && m.registers[name].version != version {
+		err = store.ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("writing a register: %w", err)
+	}
+	m.registers[name] = register{append([]byte{}, value...), version + 1}
+	return nil
+}
+
+// RemoveRegister implements store.Registers.
+func (m *SharedMemory) RemoveRegister(ctx context.Context, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.ready(ctx, name); err != nil {
+		return fmt.Errorf("removing a register: %w", err)
+	}
+	delete(m.registers, name)
+	return nil
+}
+
+// ListRegisters implements store.Registers.
+func (m *SharedMemory) ListRegisters(ctx context.Context) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return nil, store.ErrClosed
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("listing registers: %w", ctx.Err())
+	}
+	return slices.Collect(maps.Keys(m.registers)), nil
+}
+
+// ready says why a call on a register is not made.
+func (m *MemoryBackend) ready(ctx context.Context, name string) error {
+	switch {
+	case m.closed:
+		return store.ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return store.CheckRegister(name)
+}
+
 // Close implements store.Backend.
 func (m *MemoryBackend) Close() error {
 	m.mu.Lock()
@@ -136,6 +213,9 @@ func (m *MemoryBackend) Clone() *MemoryBackend {
 	c.root = bytes.Clone(m.root)
 	for ref, blob := range m.blobs {
 		c.blobs[ref] = bytes.Clone(blob)
+	}
+	for name, r := range m.registers {
+		c.registers[name] = register{bytes.Clone(r.value), r.version}
 	}
 	return c
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	vault "github.com/hashicorp/vault/api"
@@ -130,8 +133,39 @@ func (c *client) close() {
 type call func(ctx context.Context, v *vault.Logical) (*vault.Secret, error)
 
 // do makes one call within the deadline and the limit. Refused with 403 it signs in again and makes it once more: the token
-// may have ended. An error matches errUnsent when the call was not made at all; one of Vault's own is an *answer.
+// may have ended. An error matches unsent when the call was not made at all; one of Vault's own is an *answer.
 func (c *client) do(ctx context.Context, f call) (*vault.Secret, error) {
+	return c.within(ctx, func(ctx context.Context) (*vault.Secret, error) {
+		token := c.vault.Token()
+		s, err := f(ctx, c.vault.Logical())
+		if status(err) == http.StatusForbidden && c.signIn(ctx, token) == nil {
+			s, err = f(ctx, c.vault.Logical())
+		}
+		return s, err
+	})
+}
+
+// once makes one call within the deadline and the limit as do does, and in no case a second: refused with 403 it signs in for
+// the next one. An error matches unsent also when there was no connection to send it on.
+func (c *client) once(ctx context.Context, f call) (*vault.Secret, error) {
+	return c.within(ctx, func(ctx context.Context) (*vault.Secret, error) {
+		token := c.vault.Token()
+		var sent atomic.Bool
+		s, err := f(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+		}), c.vault.Logical())
+		if status(err) == http.StatusForbidden {
+			_ = c.signIn(ctx, token) // whether it helps, the next one says
+		}
+		if err != nil && !sent.Load() {
+			err = unsent{err}
+		}
+		return s, err
+	})
+}
+
+// within does f when there is a place for it among the calls under way, and ends it with the deadline or with close.
+func (c *client) within(ctx context.Context, f func(context.Context) (*vault.Secret, error)) (*vault.Secret, error) {
 	if c.life.Err() != nil {
 		return nil, unsent{store.ErrClosed}
 	}
@@ -148,15 +182,15 @@ func (c *client) do(ctx context.Context, f call) (*vault.Secret, error) {
 	case <-ctx.Done():
 		return nil, unsent{c.ended(outer, ctx.Err(), "waiting for one of the calls that may be under way")}
 	}
-	token := c.vault.Token()
-	s, err := f(ctx, c.vault.Logical())
-	if status(err) == http.StatusForbidden && c.signIn(ctx, token) == nil {
-		s, err = f(ctx, c.vault.Logical())
+	s, err := f(ctx)
+	if err == nil {
+		return s, nil
 	}
-	if err != nil {
-		return nil, c.ended(outer, c.plain(err), "waiting for its answer")
+	plain := c.ended(outer, c.plain(err), "waiting for its answer")
+	if errors.As(err, new(unsent)) {
+		plain = unsent{plain}
 	}
-	return s, nil
+	return nil, plain
 }
 
 // again makes a call that may be made any number of times once more where it was not answered, or Vault was not ready.
@@ -186,10 +220,16 @@ func (c *client) ended(outer context.Context, err error, what string) error {
 		return outer.Err()
 	case c.life.Err() != nil:
 		return store.ErrClosed
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), timeout(err):
 		return fmt.Errorf("vault: %s took longer than %v: %w", what, c.cfg.Timeout, context.DeadlineExceeded)
 	}
 	return err
+}
+
+// timeout says whether a deadline of the connection's ended it, as that of a handshake does, which is as long as a call's.
+func timeout(err error) bool {
+	n, ok := errors.AsType[net.Error](err)
+	return ok && n.Timeout()
 }
 
 // unsent is the error of a call that was not made.

@@ -75,7 +75,21 @@ func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 			break
 		}
 	}
+	e.Logs = append(e.Logs, otherLogs(c)...)
 	return e
+}
+
+// otherLogs are those of the vault's other nodes, which only these can read.
+func otherLogs(c *core) []LogExposure {
+	var logs []LogExposure
+	snap := c.state.Load().snap
+	for _, node := range snap.Nodes() {
+		if head, ok := snap.LogHead(node); ok && node != c.node {
+			origin := auditlog.Origin{Vault: snap.Vault(), Node: node, Log: head.Log}
+			logs = append(logs, LogExposure{Origin: origin.String(), Unreachable: "it is another node's, which has to be asked"})
+		}
+	}
+	return logs
 }
 
 // living finds the tokens of one log that are alive, and says whether the log reaches back beyond the oldest that

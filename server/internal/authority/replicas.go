@@ -364,6 +364,12 @@ func (c *changer) everywhere(ctx context.Context, snap *store.Snapshot, call *ca
 	if len(fenced) > 0 {
 		e.Reason += ", or was fenced and waited out: " + lease.Nodes(fenced)
 	}
+	if len(fenced) > 0 {
+		// At once, so that the next change, wherever it is made, does not wait for them again.
+		if err := c.removeEnded(context.WithoutCancel(ctx)); err != nil {
+			c.logger.WarnContext(ctx, "replicas that were waited out are left in the root for now", slog.Any("error", inFull(err)))
+		}
+	}
 	var waiting *lease.WaitingError
 	if errors.As(err, &waiting) {
 		err = &Error{

@@ -1,0 +1,479 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/p8signet/signet/server/policy"
+	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/envelope"
+	"github.com/p8signet/signet/store/lease"
+	"github.com/p8signet/signet/store/storetest"
+)
+
+// testBound is the bound of the replicas in these tests, in the time of a synctest bubble.
+const testBound = 8 * time.Second
+
+// fleet is a vault on a store that several replicas share. It lives in a synctest bubble, whose clock everybody has.
+type fleet struct {
+	*vault
+	shared   *storetest.SharedMemory
+	replicas []*replica
+}
+
+// replica is one of them: its own log, its own way to the store.
+type replica struct {
+	*vault // of which only Authority, fs and the requests are this replica's
+	fleet  *fleet
+	node   string
+	way    *storetest.SharedFaulty
+}
+
+// newFleet makes the vault with a key and a policy, and n replicas that serve it.
+func newFleet(t *testing.T, n int) *fleet {
+	t.Helper()
+	f := &fleet{shared: storetest.Shared()}
+	f.vault = &vault{t: t, kek: storetest.KEK(), fs: storetest.NewFaultFS()}
+	made, err := Init(t.Context(), InitConfig{
+		Backend: f.shared, KEKs: []envelope.KEK{f.kek}, LogFS: f.fs, Node: nodeName, TrustDomain: trustDomain,
+		Operator: operatorID, Hosts: []string{"localhost"}, Now: time.Now, Logger: discarded(),
+	})
+	if err != nil {
+		t.Fatalf("Init: %v", err)
+	}
+	f.made = made
+	for i := range n {
+		r := f.add(fmt.Sprintf("node-%d", i+1))
+		if i == 0 {
+			r.fs = f.fs
+		}
+		r.mustStart(i > 0)
+	}
+	t.Cleanup(func() {
+		for _, r := range f.replicas {
+			if r.Authority != nil {
+				_ = r.Authority.Close()
+			}
+		}
+	})
+	f.replicas[0].importKey("asc")
+	f.replicas[0].apply(basicPolicy)
+	return f
+}
+
+func discarded() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// add is a replica that does not run yet.
+func (f *fleet) add(node string) *replica {
+	r := &replica{vault: &vault{t: f.t, kek: f.kek, made: f.made, fs: storetest.NewFaultFS()}, fleet: f, node: node}
+	f.replicas = append(f.replicas, r)
+	return r
+}
+
+func (r *replica) start(enroll bool) error {
+	r.way = storetest.NewSharedFaulty(r.fleet.shared, nil)
+	s, err := store.Open(r.t.Context(), store.Config{Backend: r.way, KEKs: []envelope.KEK{r.kek}, Node: r.node, Now: time.Now, Logger: discarded()})
+	if err != nil {
+		return err
+	}
+	a, err := Open(r.t.Context(), Config{
+		Store: s, LogFS: r.fs, Node: r.node, Operators: []string{operatorID}, TrustDomain: trustDomain,
+		Bound: testBound, Enroll: enroll, Now: time.Now, Logger: discarded(),
+	})
+	if err != nil {
+		return err
+	}
+	r.Authority = a
+	return nil
+}
+
+func (r *replica) mustStart(enroll bool) {
+	r.t.Helper()
+	if err := r.start(enroll); err != nil {
+		r.t.Fatalf("starting %s: %v", r.node, err)
+	}
+}
+
+// cut keeps everything of this replica from the store; mend lets it through again.
+func (r *replica) cut() {
+	r.way.Plan(func(storetest.Call) storetest.Fate { return storetest.Refused })
+}
+func (r *replica) mend() { r.way.Plan(nil) }
+
+// kill ends the replica as kill -9 does.
+func (r *replica) kill() {
+	r.way.Plan(func(storetest.Call) storetest.Fate { return storetest.CrashBefore })
+	r.fs = r.fs.Restart()
+	_ = r.Authority.Close()
+	r.Authority = nil
+}
+
+func (r *replica) wantMint(want Reason) {
+	r.t.Helper()
+	_, err := r.mint("release")
+	if got := reasonOf(err); got != want {
+		r.t.Errorf("%s minted with %q (%v), want %q", r.node, got, err, want)
+	}
+}
+
+func reasonOf(err error) Reason {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	if err != nil {
+		return ReasonInternal
+	}
+	return ""
+}
+
+// members are the names of the nodes that the root lists, as this replica has it.
+func (r *replica) members() string {
+	return lease.Nodes(r.changer.state.Load().snap.Members())
+}
+
+// took runs f and says how long it took.
+func took(f func()) time.Duration {
+	began := time.Now()
+	f()
+	return time.Since(began)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v (%v)", err, errors.Unwrap(err))
+	}
+}
+
+// TestOffEverywhere: law 5 on replicas that are well. When a change has returned, no replica mints on what was before it, and it
+// does not take long.
+func TestOffEverywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		for round := range 4 {
+			changed, others := f.replicas[round%3], f.replicas
+			for _, r := range others {
+				r.wantMint("")
+			}
+			if d := took(func() { must(t, changed.disable("asc")) }); d > time.Second {
+				t.Errorf("disabling took %s", d)
+			}
+			for _, r := range others {
+				r.wantMint(ReasonKeyDisabled)
+			}
+			must(t, f.replicas[(round+1)%3].enable("asc"))
+		}
+		must(t, f.replicas[2].tryApply(strings.Replace(basicPolicy, "release, builds]", "builds]", 1)))
+		for _, r := range f.replicas {
+			r.wantMint(ReasonDenied)
+		}
+		f.replicas[1].apply(basicPolicy)
+		_, err := f.replicas[0].revoke("asc", 0)
+		must(t, err)
+		for _, r := range f.replicas {
+			r.wantMint(ReasonKeyRevoked)
+		}
+	})
+}
+
+// TestCutOff: a replica that does not hear from the store mints until its bound has passed and no longer, whoever turned a key off
+// waits for that, and it comes back by itself.
+func TestCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		a, b, c := f.replicas[0], f.replicas[1], f.replicas[2]
+		c.wantMint("") // so that its key is open
+		time.Sleep(testBound)
+		c.cut()
+		time.Sleep(time.Second)
+		c.wantMint("") // within its bound
+		d := took(func() { must(t, a.disable("asc")) })
+		if d < testBound || d > testBound+5*time.Second {
+			t.Errorf("disabling took %s with a replica cut off whose bound is %s", d, testBound)
+		}
+		b.wantMint(ReasonKeyDisabled)
+		c.wantMint(ReasonLeaseLapsed)
+		if err := c.System.Ready(); reasonOf(err) != ReasonLeaseLapsed {
+			t.Errorf("the replica that was cut off is ready: %v", err)
+		}
+		if d := took(func() { must(t, b.enable("asc")) }); d > time.Second {
+			t.Errorf("the next change took %s, although the replica was waited out", d)
+		}
+		c.mend()
+		time.Sleep(3 * time.Second)
+		c.wantMint("")
+		if d := took(func() { must(t, a.disable("asc")) }); d > time.Second {
+			t.Errorf("disabling took %s after the replica came back", d)
+		}
+		c.wantMint(ReasonKeyDisabled)
+		if got := a.members(); got != "node-1, node-2, node-3" {
+			t.Errorf("the members are %s", got)
+		}
+	})
+}
+
+// TestStaleReads: a replica whose reads of the store are stale, but whose writes are not, renews its lease and never sees the
+// change. It is fenced all the same.
+func TestStaleReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.replicas[0], f.replicas[1]
+		b.way.Plan(func(c storetest.Call) storetest.Fate {
+			if c.Op == "root" {
+				return storetest.Stale
+			}
+			return storetest.Fine
+		})
+		if d := took(func() { must(t, a.disable("asc")) }); d < testBound {
+			t.Errorf("disabling took %s", d)
+		}
+		b.wantMint(ReasonLeaseLapsed)
+		// A repeat that finds the change made in a stale state does not believe that.
+		if err := b.enable("asc"); err == nil {
+			a.wantMint("")
+		}
+	})
+}
+
+// TestRepeatOnOldState: who finds a change made in a state that is not the newest any more makes it again.
+func TestRepeatOnOldState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.replicas[0], f.replicas[1]
+		must(t, a.disable("asc"))
+		// Between this and b's next look at the root.
+		must(t, a.enable("asc"))
+		b.way.Plan(func(c storetest.Call) storetest.Fate {
+			if c.Op == "root" && c.N < 3 {
+				return storetest.Stale
+			}
+			return storetest.Fine
+		})
+		must(t, b.disable("asc"))
+		a.wantMint(ReasonKeyDisabled)
+		b.wantMint(ReasonKeyDisabled)
+	})
+}
+
+// TestLeave: a replica that stops in order is waited for by nobody.
+func TestLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		a, c := f.replicas[0], f.replicas[2]
+		must(t, c.Authority.Close())
+		c.Authority = nil
+		if d := took(func() { must(t, a.disable("asc")) }); d > time.Second {
+			t.Errorf("disabling took %s after a replica had left", d)
+		}
+		if got := a.members(); got != "node-1, node-2" {
+			t.Errorf("the members are %s", got)
+		}
+		names, err := f.shared.ListRegisters(t.Context())
+		must(t, err)
+		leases := slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, "lease.") })
+		if len(leases) != 2 {
+			t.Errorf("there are leases %v", leases)
+		}
+	})
+}
+
+// TestKilledAndRestarted: a replica that was killed and starts again under its name mints at once, its former incarnation is fenced,
+// waited out and removed.
+func TestKilledAndRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		a, c := f.replicas[0], f.replicas[2]
+		c.kill()
+		time.Sleep(time.Second)
+		if d := took(func() { c.mustStart(false) }); d > time.Second {
+			t.Errorf("starting again took %s", d)
+		}
+		c.wantMint("")
+		if n := len(c.changer.state.Load().snap.Members()); n != 4 {
+			t.Errorf("there are %d members, want the dead one beside the new one", n)
+		}
+		d := took(func() { must(t, a.disable("asc")) })
+		if d > testBound+2*time.Second {
+			t.Errorf("disabling took %s", d)
+		}
+		c.wantMint(ReasonKeyDisabled)
+		time.Sleep(2 * time.Second)
+		if n := len(a.changer.state.Load().snap.Members()); n != 3 {
+			t.Errorf("there are %d members after the dead one was waited out", n)
+		}
+	})
+}
+
+// TestNamesakes: of two replicas with one name and the same log the older one ends; one with another log is refused while the
+// first one lives, and its log is not touched.
+func TestNamesakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		b := f.replicas[1]
+		twin := f.add("node-2")
+		if err := twin.start(false); !errors.Is(err, errNamesake) {
+			t.Errorf("another node-2 with a log of its own started: %v", err)
+		}
+		b.wantMint("")
+		if gaps := b.changer.state.Load().snap.Gaps(); len(gaps) > 0 {
+			t.Errorf("it made a gap: %v", gaps)
+		}
+		if err := twin.start(true); !errors.Is(err, errEnrolled) {
+			t.Errorf("another node-2 was enrolled: %v", err)
+		}
+		twin.fs = b.fs.Fork() // a copy of the machine
+		twin.mustStart(false)
+		time.Sleep(testBound)
+		select {
+		case err := <-b.Lost():
+			if !errors.Is(err, lease.ErrNamesake) {
+				t.Errorf("the older one ends with %v", err)
+			}
+		default:
+			t.Error("the older one does not end")
+		}
+		if _, err := b.mint("release"); err == nil {
+			t.Error("the older one mints")
+		}
+		// Both have written on after they parted, so that one log is not all there was.
+		twin.wantMint(ReasonGap)
+	})
+}
+
+// TestNodeNotEnrolled: a node that the vault does not know is refused, and changes nothing.
+func TestNodeNotEnrolled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1)
+		r := f.add("node-7")
+		before := f.replicas[0].changer.state.Load().snap.RootID()
+		if err := r.start(false); err == nil || !strings.Contains(err.Error(), "node-1") {
+			t.Errorf("an unknown node: %v", err)
+		}
+		time.Sleep(time.Second)
+		if after := f.replicas[0].changer.state.Load().snap.RootID(); after != before {
+			t.Errorf("the root changed")
+		}
+	})
+}
+
+// TestForget: a dead replica is forgotten; a live one that is forgotten joins anew; neither is waited for afterwards.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		a, b, c := f.replicas[0], f.replicas[1], f.replicas[2]
+		forget := func(node string) error {
+			return a.System.Forget(t.Context(), principal(operatorID), ForgetRequest{Request: a.request(), Node: node, Reason: "test"})
+		}
+		for node, want := range map[string]Reason{"node-1": ReasonMalformed, "node-9": ReasonNotFound} {
+			if err := forget(node); reasonOf(err) != want {
+				t.Errorf("forgetting %s: %v", node, err)
+			}
+		}
+		c.kill()
+		d := took(func() { must(t, forget("node-3")) })
+		if d < testBound || d > testBound+3*time.Second {
+			t.Errorf("forgetting took %s", d)
+		}
+		if got := a.members(); got != "node-1, node-2" {
+			t.Errorf("the members are %s", got)
+		}
+		must(t, forget("node-2"))
+		time.Sleep(3 * time.Second)
+		b.wantMint("")
+		if d := took(func() { must(t, a.disable("asc")) }); d > time.Second {
+			t.Errorf("disabling took %s", d)
+		}
+		b.wantMint(ReasonKeyDisabled)
+	})
+}
+
+// TestGivingUp: a caller who does not wait is told for whom the change waits, and the repeat goes on where it stopped.
+func TestGivingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.replicas[0], f.replicas[1]
+		b.cut()
+		disable := func(d time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			_, err := a.Keys.Disable(ctx, principal(operatorID), KeyRequest{Request: a.request(), Name: "asc", Reason: "test"})
+			return err
+		}
+		err := disable(5 * time.Second)
+		if reasonOf(err) != ReasonNotEverywhere || !strings.Contains(err.Error(), "node-2") {
+			t.Errorf("who did not wait was told %v", err)
+		}
+		a.wantMint(ReasonKeyDisabled)
+		if d := took(func() { must(t, disable(time.Minute)) }); d > testBound {
+			t.Errorf("the repeat took %s", d)
+		}
+		b.wantMint(ReasonLeaseLapsed)
+		var everywhere []string
+		for _, e := range a.entries() {
+			if e.Action == string(actionEverywhere) && e.Key == "asc" {
+				everywhere = append(everywhere, string(e.Outcome)+" "+e.Reason)
+			}
+		}
+		if n := len(everywhere); n < 2 || !strings.Contains(everywhere[n-2], "NOT_EVERYWHERE: node-2") || !strings.Contains(everywhere[n-1], "waited out: node-2") {
+			t.Errorf("the log says %v", everywhere)
+		}
+	})
+}
+
+// TestAnchorInTheStore: a replica whose whole machine was rolled back, log and all, finds the checkpoint that it left in the store,
+// and mints nothing.
+func TestAnchorInTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		b := f.replicas[1]
+		b.wantMint("")
+		time.Sleep(5 * time.Second)
+		old := b.fs.Fork()
+		for range 5 {
+			b.wantMint("")
+		}
+		time.Sleep(5 * time.Second)
+		b.kill()
+		b.fs = old
+		b.mustStart(false)
+		b.wantMint(ReasonGap)
+		gaps := b.changer.state.Load().snap.Gaps()
+		if len(gaps) != 1 || gaps[0].Kind != store.GapLog || gaps[0].Node != "node-2" {
+			t.Errorf("the gaps are %+v", gaps)
+		}
+		f.replicas[0].wantMint("") // it is node-2's log alone
+	})
+}
+
+// TestMembersRead: who may read the status sees who mints on what.
+func TestMembersRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		a := f.replicas[0]
+		members, revision, err := a.System.Members(t.Context(), principal(operatorID), a.request())
+		must(t, err)
+		if len(members) != 3 || !members[0].Self || members[1].Self {
+			t.Fatalf("the members are %+v", members)
+		}
+		for _, m := range members {
+			if m.Revision != revision || m.Bound != testBound || m.FencedBy != "" {
+				t.Errorf("%s is at %d of %d, bound %s, fenced by %q", m.Node, m.Revision, revision, m.Bound, m.FencedBy)
+			}
+		}
+		if _, _, err := a.System.Members(t.Context(), principal(strangerID), a.request()); reasonOf(err) != ReasonDenied {
+			t.Errorf("a stranger: %v", err)
+		}
+		if err := a.System.Forget(t.Context(), policy.Principal{}, ForgetRequest{Node: "node-2", Reason: "x"}); reasonOf(err) != ReasonDenied {
+			t.Errorf("nobody: %v", err)
+		}
+	})
+}
