@@ -28,7 +28,8 @@ var (
 	// ErrMalformed: the request cannot be right, whoever sends it. The reason UNFIT_REQUEST says that it does not fit the profile's
 	// family of tokens: it lacks what the family needs, or has what that does not know.
 	ErrMalformed = errors.New("malformed")
-	// ErrUnavailable: not now; nothing was released. A change may have happened when the reason is OUTCOME_UNKNOWN.
+	// ErrUnavailable: not now; nothing was changed, and no token is lost that was meant for one use. Where that is not known it is
+	// ErrUnknown.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrUntrusted: the server's certificate does not verify, by the configured CA or for the name; nothing was sent.
 	ErrUntrusted = errors.New("the server is not trusted")
@@ -90,7 +91,7 @@ var byReason = map[string]error{
 	"LOG_UNAVAILABLE":    ErrUnavailable,
 	"LOG_FULL":           ErrUnavailable,
 	"STORE_UNAVAILABLE":  ErrUnavailable,
-	"OUTCOME_UNKNOWN":    ErrUnavailable,
+	"OUTCOME_UNKNOWN":    ErrUnknown,
 	"GAP":                ErrUnavailable,
 	"LOG_ENDED":          ErrLogEnded,
 	"ARCHIVED":           ErrArchived,

@@ -60,6 +60,8 @@ func ExampleClient_Mint() {
 		fmt.Println("operations has turned the key off")
 	case errors.Is(err, client.ErrRateLimited), errors.Is(err, client.ErrUnavailable):
 		fmt.Println("try again later")
+	case errors.Is(err, client.ErrUnknown):
+		fmt.Println("it may have been minted; to ask again is to ask for a second one")
 	case err != nil:
 		fmt.Println(err)
 	default:

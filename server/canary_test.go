@@ -139,9 +139,9 @@ func goodRequests(t *testing.T, s *servertest.Server, sealed []byte) []proto.Mes
 		&signetv1.GetStatusRequest{},
 		&signetv1.IssueCertificateRequest{Csr: request(t), Uri: ci, Ttl: durationpb.New(3600e9)},
 		&signetv1.AcknowledgeRequest{Id: "nothing", Reason: "because"},
-		&signetv1.RewrapRequest{},
 		&signetv1.ListMembersRequest{},
 		&signetv1.ForgetMemberRequest{Node: "nothing", Reason: "because"},
+		&signetv1.RewrapRequest{},
 	}
 }
 

@@ -13,8 +13,7 @@ import (
 )
 
 func (a *app) system() *cobra.Command {
-	return cli.Group("system", "Look after the server",
-		a.systemStatus(), a.systemMembers(), a.systemAcknowledge(), a.systemForget(), a.systemRewrap())
+	return cli.Group("system", "Look after the server", a.systemStatus(), a.systemMembers(), a.systemAcknowledge(), a.systemForget(), a.systemRewrap())
 }
 
 func (a *app) systemStatus() *cobra.Command {

@@ -82,8 +82,8 @@ func TestRegisterFates(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.fate.String(), func(t *testing.T) {
-			m := storetest.Memory()
-			f := storetest.NewFaulty(m, func(c storetest.Call) storetest.Fate {
+			m := storetest.Shared()
+			f := storetest.NewSharedFaulty(m, func(c storetest.Call) storetest.Fate {
 				if c.Op == "set" && c.Register == "r" && c.Version == 0 && string(c.Value) == "value" {
 					return tc.fate
 				}
@@ -112,8 +112,8 @@ func TestRegisterFates(t *testing.T) {
 
 // A copy of a write that comes after its register was removed makes it anew.
 func TestEcho(t *testing.T) {
-	m := storetest.Memory()
-	f := storetest.NewFaulty(m, storetest.NthWrite(1, storetest.Echo))
+	m := storetest.Shared()
+	f := storetest.NewSharedFaulty(m, storetest.NthWrite(1, storetest.Echo))
 	if err := f.SetRegister(t.Context(), "r", 0, []byte("value")); err != nil {
 		t.Fatal(err)
 	}
@@ -129,9 +129,9 @@ func TestEcho(t *testing.T) {
 }
 
 func TestStale(t *testing.T) {
-	m := storetest.Memory()
+	m := storetest.Shared()
 	m.SetRoot([]byte("r0"))
-	f := storetest.NewFaulty(m, nil)
+	f := storetest.NewSharedFaulty(m, nil)
 	look := func(root, value string, version uint64) {
 		t.Helper()
 		if got, err := f.Root(t.Context()); string(got) != root || err != nil {

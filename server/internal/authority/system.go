@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -92,6 +93,9 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 			Started: s.started, Now: s.now(),
 		}
 		for _, err := range s.obstacles(call.state) {
+			if errors.Is(err, errLapsed) {
+				err = inFull(err) // why the store is not heard from is for operators to put right
+			}
 			status.Reasons = append(status.Reasons, err.Error())
 		}
 		var err error
