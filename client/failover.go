@@ -33,11 +33,6 @@ import (
 // An address that takes a mint and does not answer is given up when half of the time is gone, and after patience at the latest, where
 // there is another one to go to and the mint may be repeated; it then gets no mints for a while. All attempts together have the call's one deadline.
 
-// ErrUnknown: nobody knows whether it was done. The call may have been accepted before it failed: a token may have been minted and
-// recorded, or a change made, and the call was not repeated, for it must not be done twice. The audit log tells, and of a token the
-// exposure at the revocation of its key. It is never ErrUnavailable.
-var ErrUnknown = errors.New("outcome unknown")
-
 const (
 	patience = 5 * time.Second  // how long a server may take for a mint that another one could do
 	slowFor  = 10 * time.Second // how long one that took longer gets no mints
@@ -256,7 +251,7 @@ func (c *call) outcome(a attempted) outcome {
 		if !a.sent {
 			return settled
 		}
-		switch e.st.Code() { //nolint:exhaustive // the others are answers
+		switch e.st.Code() {
 		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss:
 			return unknown
 		default:
