@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
@@ -31,8 +32,8 @@ func (balanceBuilder) Build(cc balancer.ClientConn, _ balancer.BuildOptions) bal
 }
 
 // balance keeps a connection to every address and knows which servers can mint. Mints go to those in turn; to any that is connected
-// when none can, for its answer says why. Every other call goes to one server for as long as its connection lasts. grpc calls its
-// methods and listeners one at a time.
+// when none can, for its answer says why. Every other call goes to one server for as long as its connection lasts. A call with a route
+// goes where that lets it. grpc calls its methods and listeners one at a time.
 type balance struct {
 	cc    balancer.ClientConn
 	conns []*backend // in the configuration's order
@@ -41,11 +42,23 @@ type balance struct {
 
 // backend is one address.
 type backend struct {
+	address string
+	slow    atomic.Int64 // until when it gets no mints that another one could do, in Unix nanoseconds; pickers use it, too
+
 	conn   balancer.SubConn
 	state  connectivity.State // Idle is never kept
 	health connectivity.State // of a connected one: Connecting until the server has said
 	err    error              // why it failed last
 	grace  int                // how often it may yet fail and be taken for one that restarts
+}
+
+// suspect notes that the server does not answer.
+func (c *backend) suspect(now time.Time) { c.slow.Store(now.Add(slowFor).UnixNano()) }
+
+// suspected says whether the server did not answer lately.
+func (c *backend) suspected() bool {
+	until := c.slow.Load()
+	return until != 0 && time.Now().UnixNano() < until
 }
 
 // grace is for a server that was there a moment ago: with backOff these attempts are a second, in which calls wait instead of failing.
@@ -57,7 +70,7 @@ func (b *balance) UpdateClientConnState(s balancer.ClientConnState) error {
 		return nil
 	}
 	for _, a := range s.ResolverState.Addresses {
-		c := &backend{state: connectivity.Connecting}
+		c := &backend{address: a.Addr, state: connectivity.Connecting}
 		conn, err := b.cc.NewSubConn([]resolver.Address{a}, balancer.NewSubConnOptions{ //nolint:staticcheck // deprecated for more than one address
 			StateListener: func(s balancer.SubConnState) { b.changed(c, s) },
 		})
@@ -111,12 +124,13 @@ func (b *balance) publish() {
 	p := &picker{}
 	connecting := false
 	for _, c := range b.conns {
+		p.all = append(p.all, standing{c, c.state, c.err})
 		switch {
 		case c.state == connectivity.Connecting:
 			connecting = true
 		case c.state != connectivity.Ready:
 		case c.health == connectivity.Ready:
-			p.mints = append(p.mints, c.conn)
+			p.mints = append(p.mints, c)
 		case c.health == connectivity.Connecting:
 			p.wait = len(b.conns) > 1 // with one there is no choice to wait for
 		}
@@ -130,7 +144,7 @@ func (b *balance) publish() {
 	state := balancer.State{Picker: p, ConnectivityState: connectivity.Ready}
 	switch {
 	case b.home != nil:
-		p.home, p.wait = b.home.conn, p.wait || connecting
+		p.home, p.wait = b.home, p.wait || connecting
 	case connecting:
 		state.ConnectivityState = connectivity.Connecting
 	default:
@@ -165,26 +179,106 @@ func (b *balance) ExitIdle() {}
 // Close has nothing to close: grpc closes the connections.
 func (b *balance) Close() {}
 
+// standing is an address as it was when a picker was made.
+type standing struct {
+	*backend
+	state connectivity.State
+	err   error
+}
+
 // picker is the state as picks see it. It is used concurrently.
 type picker struct {
-	mints []balancer.SubConn // who can mint
+	all   []standing
+	mints []*backend // who can mint
 	turn  atomic.Uint64
-	home  balancer.SubConn // who gets everything else; nil: nobody is connected
-	wait  bool             // somebody may yet turn out to be able to mint
-	err   error            // why nobody is connected; nil while that may change
+	home  *backend // who gets everything else; nil: nobody is connected
+	wait  bool     // somebody may yet turn out to be able to mint
+	err   error    // why nobody is connected; nil while that may change
 }
+
+// errNowhere ends a call that has failed at every address that could do it; the call's own failure is told instead.
+var errNowhere = status.Error(codes.Unavailable, "no other address can do it")
 
 // Pick chooses a connection for one call, or makes it wait for the next picker.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	r := routeOf(info.Ctx)
 	mint := info.FullMethodName == signetv1.TokenService_MintToken_FullMethodName
 	switch {
+	case r != nil && r.only != "":
+		return p.pickOnly(r.only)
+	case r != nil && len(r.avoid) > 0:
+		return p.pickOther(r, mint)
 	case p.err != nil:
 		return balancer.PickResult{}, p.err
 	case mint && len(p.mints) > 0:
-		return balancer.PickResult{SubConn: p.mints[(p.turn.Add(1)-1)%uint64(len(p.mints))]}, nil
+		return taken(r, p.next(r), len(p.mints) > 1)
 	case p.home == nil, mint && p.wait:
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	default:
-		return balancer.PickResult{SubConn: p.home}, nil
+		return taken(r, p.home, false)
 	}
+}
+
+// taken is the pick of an address. more says whether there is another one that could do it.
+func taken(r *route, c *backend, more bool) (balancer.PickResult, error) {
+	r.went(c, more)
+	return balancer.PickResult{SubConn: c.conn}, nil
+}
+
+// next is who mints next, of those to which the call may go, and of these rather one that answers; nil when there is none.
+func (p *picker) next(r *route) *backend {
+	var slow *backend
+	n := uint64(len(p.mints))
+	for i, turn := uint64(0), p.turn.Add(1)-1; i < n; i++ {
+		c := p.mints[(turn+i)%n]
+		switch {
+		case r.barred(c.address):
+		case !c.suspected():
+			return c
+		case slow == nil:
+			slow = c
+		}
+	}
+	return slow
+}
+
+// pickOther is for a call that has failed elsewhere. What did not mint for one reason does not try for another: only those that can
+// mint get such a mint.
+func (p *picker) pickOther(r *route, mint bool) (balancer.PickResult, error) {
+	connecting := false
+	var able []*backend
+	for _, c := range p.all {
+		if r.barred(c.address) {
+			continue
+		}
+		connecting = connecting || c.state == connectivity.Connecting
+		if !mint && c.state == connectivity.Ready || mint && slices.Contains(p.mints, c.backend) {
+			able = append(able, c.backend)
+		}
+	}
+	switch {
+	case mint && len(able) > 0:
+		return taken(r, p.next(r), len(able) > 1)
+	case len(able) > 0:
+		return taken(r, able[0], false)
+	case connecting:
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	default:
+		r.stranded()
+		return balancer.PickResult{}, errNowhere
+	}
+}
+
+// pickOnly is for a call to one address.
+func (p *picker) pickOnly(address string) (balancer.PickResult, error) {
+	for _, c := range p.all {
+		switch {
+		case c.address != address:
+		case c.state == connectivity.Ready:
+			return balancer.PickResult{SubConn: c.conn}, nil
+		case c.state == connectivity.TransientFailure:
+			return balancer.PickResult{}, status.Error(codes.Unavailable, unwrapped(c.err.Error()))
+		}
+	}
+	return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,10 @@ type node struct {
 	addr   string
 	server *grpc.Server
 	health *health.Server
+	// does, when it is not nil, is what it does with a mint or a change after it has accepted it; nil lets it answer.
+	does     func(context.Context, *node) error
+	accepted atomic.Int64 // mints and changes
+	reuse    string       // of every profile; empty: it knows none
 }
 
 func startNode(t *testing.T, name string, able bool) *node {
@@ -58,7 +63,19 @@ func (n *node) able(able bool) {
 	n.health.SetServingStatus("signet.v1.TokenService", status)
 }
 
+// accept counts a mint or a change, and does with it what is to be done.
+func (n *node) accept(ctx context.Context) error {
+	n.accepted.Add(1)
+	if n.does == nil {
+		return nil
+	}
+	return n.does(ctx, n)
+}
+
 func (n *node) MintToken(ctx context.Context, _ *signetv1.MintTokenRequest) (*signetv1.MintTokenResponse, error) {
+	if err := n.accept(ctx); err != nil {
+		return nil, err
+	}
 	resp, err := n.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: "signet.v1.TokenService"})
 	if err != nil {
 		return nil, err
@@ -69,6 +86,21 @@ func (n *node) MintToken(ctx context.Context, _ *signetv1.MintTokenRequest) (*si
 	return &signetv1.MintTokenResponse{KeyId: n.name, Credential: &signetv1.MintTokenResponse_BearerToken{BearerToken: &signetv1.BearerToken{Token: "ey"}}}, nil
 }
 
+func (n *node) DisableKey(ctx context.Context, _ *signetv1.DisableKeyRequest) (*signetv1.Key, error) {
+	return &signetv1.Key{Name: n.name}, n.accept(ctx)
+}
+
+// ListProfiles has two pages, and what is asked for on the second.
+func (n *node) ListProfiles(_ context.Context, r *signetv1.ListProfilesRequest) (*signetv1.ListProfilesResponse, error) {
+	switch {
+	case n.reuse == "":
+		return &signetv1.ListProfilesResponse{}, nil
+	case r.GetPageToken() == "":
+		return &signetv1.ListProfilesResponse{Profiles: []*signetv1.Profile{{Name: "o", Reuse: "shared"}}, NextPageToken: "2"}, nil
+	}
+	return &signetv1.ListProfilesResponse{Profiles: []*signetv1.Profile{{Name: "p", Reuse: n.reuse}}}, nil
+}
+
 func (n *node) GetKey(context.Context, *signetv1.GetKeyRequest) (*signetv1.Key, error) {
 	return &signetv1.Key{Name: n.name}, nil
 }
@@ -76,15 +108,11 @@ func (n *node) GetKey(context.Context, *signetv1.GetKeyRequest) (*signetv1.Key, 
 // nodes is a client of some addresses.
 func nodes(t *testing.T, addresses ...string) *Client {
 	t.Helper()
-	conn, err := connection(Config{Addresses: addresses}, insecure.NewCredentials())
+	c, err := dial(Config{Addresses: addresses}, insecure.NewCredentials())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	c, err := New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 

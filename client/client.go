@@ -2,9 +2,9 @@ package client
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -36,34 +36,11 @@ type Client struct {
 	system
 
 	logs  logKeys
+	cc    mapped
 	close func() error
+	// addresses are those of the configuration, each once; empty where the caller made the connection.
+	addresses []string
 }
-
-// serviceConfig says how calls are made: to whom (balance.go, by what the servers say of themselves), with a deadline unless the
-// caller's is shorter, and which are tried again. Those that only read are, when the server is unavailable. What changes something is
-// not, and MintToken is of these: UNAVAILABLE may come from a server that has minted, recorded and counted the token and then lost the
-// connection, and a second attempt would be a second token. A watch goes on until it is ended. grpc itself sends a call again only where the server provably did not see
-// it: when it could not be written to a connection, or the server refused the stream or was going away before it. Who wants a token in
-// spite of a server that comes and goes uses a TokenSource.
-const serviceConfig = `{
-"loadBalancingConfig": [{"` + balancing + `": {}}],
-"healthCheckConfig": {"serviceName": "signet.v1.TokenService"},
-"methodConfig": [
- {"name": [{}], "timeout": "30s"},
- {"name": [
-   {"service": "signet.v1.TokenService", "method": "ListProfiles"},
-   {"service": "signet.v1.KeyService", "method": "GetRecipient"},
-   {"service": "signet.v1.KeyService", "method": "ListKeys"},
-   {"service": "signet.v1.KeyService", "method": "GetKey"},
-   {"service": "signet.v1.KeyService", "method": "GetPublicKey"},
-   {"service": "signet.v1.PolicyService", "method": "GetPolicy"},
-   {"service": "signet.v1.PolicyService", "method": "ListRevisions"},
-   {"service": "signet.v1.AuditService"},
-   {"service": "signet.v1.SystemService", "method": "GetStatus"}],
-  "timeout": "30s",
-  "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}},
- {"name": [{"service": "signet.v1.AuditService", "method": "WatchEntries"}]}
-]}`
 
 // alive finds out that a server is gone without a word within a minute of quiet; servers allow a ping every ten seconds.
 var alive = keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}
@@ -86,22 +63,39 @@ func Dial(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := connection(cfg, credentials.NewTLS(tc))
+	return dial(cfg, credentials.NewTLS(tc))
+}
+
+func dial(cfg Config, security credentials.TransportCredentials) (*Client, error) {
+	logs, err := parseLogs(cfg.Logs)
 	if err != nil {
 		return nil, err
 	}
-	c, err := New(conn, cfg.Logs...)
+	conn, err := connection(cfg, security)
 	if err != nil {
 		return nil, err
 	}
-	c.close = conn.Close
+	addresses := distinct(cfg.Addresses)
+	c := over(mapped{ClientConnInterface: conn, many: len(addresses) > 1}, logs)
+	c.addresses, c.close = addresses, conn.Close
 	return c, nil
+}
+
+// distinct are the addresses in their order, each once.
+func distinct(addresses []string) []string {
+	var all []string
+	for _, a := range addresses {
+		if !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // connection is to all addresses of cfg at once. Each is verified by its own host unless cfg names another.
 func connection(cfg Config, security credentials.TransportCredentials) (*grpc.ClientConn, error) {
 	var state resolver.State
-	for _, a := range cfg.Addresses {
+	for _, a := range distinct(cfg.Addresses) {
 		host, _, err := net.SplitHostPort(a)
 		if err != nil {
 			return nil, fmt.Errorf("client config: %w", err)
@@ -126,30 +120,30 @@ func connection(cfg Config, security credentials.TransportCredentials) (*grpc.Cl
 	return conn, nil
 }
 
-// New makes a client over a connection that the caller made and closes; for tests and for callers with a transport of their own.
+// New makes a client over a connection that the caller made and closes; for tests and for callers with a transport of their own. No
+// call of it goes to another address than the connection takes it to. Whether a call that failed was sent, it takes from what the
+// connection makes of grpc.Peer.
 func New(conn grpc.ClientConnInterface, logs ...LogKey) (*Client, error) {
 	lk, err := parseLogs(logs)
 	if err != nil {
 		return nil, err
 	}
-	cc := mapped{conn}
+	return over(mapped{ClientConnInterface: conn}, lk), nil
+}
+
+// over is a client that calls by cc, and has nothing to close.
+func over(cc mapped, logs logKeys) *Client {
 	return &Client{
 		tokens:   signetv1.NewTokenServiceClient(cc),
 		keys:     signetv1.NewKeyServiceClient(cc),
 		policies: signetv1.NewPolicyServiceClient(cc),
 		audit:    signetv1.NewAuditServiceClient(cc),
 		system:   signetv1.NewSystemServiceClient(cc),
-		logs:     lk,
+		logs:     logs,
+		cc:       cc,
 		close:    func() error { return nil },
-	}, nil
+	}
 }
 
 // Close closes the connection that Dial made. Calls under way fail.
 func (c *Client) Close() error { return c.close() }
-
-// mapped turns the errors of every call into *Error.
-type mapped struct{ grpc.ClientConnInterface }
-
-func (m mapped) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return fromGRPC(m.ClientConnInterface.Invoke(ctx, method, args, reply, opts...))
-}

@@ -19,8 +19,8 @@ import (
 
 // Config says where Signet is and who the caller is. It is what client.yaml holds.
 type Config struct {
-	// Addresses are "host:port" of the servers. All are connected to; mints go in turn to those that can mint, everything else to the
-	// first that answered, for as long as it does.
+	// Addresses are "host:port" of the vault's servers. All are connected to; mints go in turn to those that can mint, everything else to
+	// the first that answered, for as long as it does.
 	Addresses []string `yaml:"addresses"`
 	// Logs pin the keys that verify checkpoints and receipts. Without one, nothing about the log can be verified.
 	Logs []LogKey `yaml:"logs"`

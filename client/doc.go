@@ -11,8 +11,12 @@
 // Mint with a Call, each time anew. Tests run the real server with server/servertest.
 //
 // Concurrency: everything but Close may be called from many goroutines at once. Calls that only read are retried by themselves when
-// the server is briefly unavailable; calls that change something, minting included, are sent again only where no server saw them. A
-// TokenSource asks again after a failure: its caller wants a token, and not to know of each mint.
+// the server is briefly unavailable. With several addresses, a mint or a change that one of them cannot do goes to another; what may have
+// been accepted already is sent again only where a second one does no harm, and otherwise is ErrUnknown. A TokenSource asks again after
+// a failure: its caller wants a token, and not to know of each mint. Replicas are the addresses one by one.
+//
+// Deadlines: a call has 30 seconds, and one that changes state six minutes, for it returns when every replica has the change or has lost
+// its right to mint, which can take five; a context that ends sooner ends the call sooner, and not the change.
 //
 // Errors: what the server refuses comes back as *Error, which errors.Is compares with the sentinels of this package.
 //

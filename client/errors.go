@@ -28,8 +28,13 @@ var (
 	// ErrMalformed: the request cannot be right, whoever sends it. The reason UNFIT_REQUEST says that it does not fit the profile's
 	// family of tokens: it lacks what the family needs, or has what that does not know.
 	ErrMalformed = errors.New("malformed")
-	// ErrUnavailable: not now; nothing was released. A change may have happened when the reason is OUTCOME_UNKNOWN.
+	// ErrUnavailable: not now; nothing was changed, and no token is lost that was meant for one use. Where that is not known it is
+	// ErrUnknown.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrUnknown: nobody knows whether it was done. The call may have been accepted before it failed: a token may have been minted and
+	// recorded, or a change made, and the call was not repeated, for it must not be done twice in silence. The audit log tells, and of a
+	// token the exposure at the revocation of its key. It is never ErrUnavailable; it may be the context's error, too.
+	ErrUnknown = errors.New("outcome unknown")
 	// ErrUntrusted: the server's certificate does not verify, by the configured CA or for the name; nothing was sent.
 	ErrUntrusted = errors.New("the server is not trusted")
 	// ErrRateLimited: too often; Error.RetryAfter says when again.
@@ -90,7 +95,7 @@ var byReason = map[string]error{
 	"LOG_UNAVAILABLE":    ErrUnavailable,
 	"LOG_FULL":           ErrUnavailable,
 	"STORE_UNAVAILABLE":  ErrUnavailable,
-	"OUTCOME_UNKNOWN":    ErrUnavailable,
+	"OUTCOME_UNKNOWN":    ErrUnknown,
 	"GAP":                ErrUnavailable,
 	"LOG_ENDED":          ErrLogEnded,
 	"ARCHIVED":           ErrArchived,

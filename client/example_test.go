@@ -60,6 +60,8 @@ func ExampleClient_Mint() {
 		fmt.Println("operations has turned the key off")
 	case errors.Is(err, client.ErrRateLimited), errors.Is(err, client.ErrUnavailable):
 		fmt.Println("try again later")
+	case errors.Is(err, client.ErrUnknown):
+		fmt.Println("it may have been minted; to ask again is to ask for a second one")
 	case err != nil:
 		fmt.Println(err)
 	default:
@@ -207,5 +209,18 @@ func TestYourProgramWhenTheKeyIsOff(t *testing.T) {
 	s.Clock.Advance(10 * time.Minute) // the token is over
 	if _, err := source.Token(t.Context()); !errors.Is(err, client.ErrKeyDisabled) {
 		t.Errorf("error is %v, want ErrKeyDisabled", err)
+	}
+}
+
+// Every server of a vault has a log of its own, and each says which.
+func ExampleClient_Replicas() {
+	var c *client.Client // from Dial
+	for _, r := range c.Replicas() {
+		origin, err := r.Origin(context.Background())
+		if err != nil {
+			fmt.Println(r.Address, err)
+			continue
+		}
+		fmt.Println(r.Address, "writes", origin)
 	}
 }

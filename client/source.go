@@ -111,7 +111,7 @@ func (c *Client) TokenSource(profile string, o TokenSourceOptions) *TokenSource 
 		}
 		want := o.Mint
 		want.Fresh = want.Fresh || fresh
-		return c.Mint(ctx, profile, want)
+		return c.Mint(repeating(ctx), profile, want)
 	})
 }
 

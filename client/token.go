@@ -107,7 +107,9 @@ func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // Mint gets a new token for a profile. When a receipt was asked for and does not verify, the token is still returned beside the
 // error, which then is ErrUnverified or ErrNoLogKey: it was minted and recorded, only the proof is missing. Where no log key is
-// configured at all, ErrNoLogKey comes without a token: the server was not asked.
+// configured at all, ErrNoLogKey comes without a token: the server was not asked. After ErrUnknown there may be a token that nobody
+// has: of several addresses none was asked for a second one, because of Fresh, of what Call asks for, or because the profile's tokens
+// are never given again or nobody could say whether they are.
 func (c *Client) Mint(ctx context.Context, profile string, o MintOptions) (*Token, error) {
 	if o.Receipt && len(c.logs.verifiers) == 0 {
 		return nil, fmt.Errorf("%w to verify a receipt with; nothing was minted", ErrNoLogKey)

@@ -99,15 +99,6 @@ func (c *Client) watch(ctx context.Context, f *signetv1.EntryFilter, next **sign
 	}
 }
 
-// NewStream is as Invoke.
-func (m mapped) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := m.ClientConnInterface.NewStream(ctx, desc, method, opts...)
-	if err != nil {
-		return nil, fromGRPC(err)
-	}
-	return mappedStream{s}, nil
-}
-
 // mappedStream turns the errors of a stream into *Error. io.EOF, which ends one that did not fail, stays.
 type mappedStream struct{ grpc.ClientStream }
 

@@ -141,6 +141,7 @@ func goodRequests(t *testing.T, s *servertest.Server, sealed []byte) []proto.Mes
 		&signetv1.AcknowledgeRequest{Id: "nothing", Reason: "because"},
 		&signetv1.ListMembersRequest{},
 		&signetv1.ForgetMemberRequest{Node: "nothing", Reason: "because"},
+		&signetv1.RewrapRequest{},
 	}
 }
 

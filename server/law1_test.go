@@ -184,6 +184,7 @@ var carriers = map[protoreflect.FullName]string{
 	"signet.v1.StoreStatus.digest":                      "SHA-256",
 	"signet.v1.StoreStatus.damaged_keys":                "names",
 	"signet.v1.KekStatus.uri":                           "URI without secrets",
+	"signet.v1.KekChange.uri":                           "URI without secrets",
 	"signet.v1.LogStatus.origin":                        "names",
 	"signet.v1.LogStatus.verifier_key":                  "public key",
 	"signet.v1.Gap.id":                                  "random id",

@@ -69,6 +69,7 @@ var methods = map[string]rule{
 
 	"/signet.v1.SystemService/GetStatus":        {access: permitted, action: policy.SystemRead},
 	"/signet.v1.SystemService/IssueCertificate": {access: permitted, action: policy.SystemIssue},
+	"/signet.v1.SystemService/Rewrap":           {access: permitted, action: policy.SystemRewrap, waits: true},
 	"/signet.v1.SystemService/ListMembers":      {access: permitted, action: policy.SystemRead},
 	"/signet.v1.SystemService/ForgetMember":     {access: permitted, action: policy.SystemMembers, waits: true},
 	"/signet.v1.SystemService/Acknowledge":      {access: permitted, action: policy.SystemAcknowledge, waits: true},

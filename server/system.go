@@ -50,8 +50,8 @@ func (s *systemService) GetStatus(ctx context.Context, _ *signetv1.GetStatusRequ
 		StartTime: when(st.Started),
 		Now:       when(st.Now),
 	}
-	for _, uri := range st.KEKs {
-		wire.Store.Keks = append(wire.Store.Keks, &signetv1.KekStatus{Uri: uri, OnDisk: kekOnDisk(uri)})
+	for _, k := range st.KEKs {
+		wire.Store.Keks = append(wire.Store.Keks, &signetv1.KekStatus{Uri: k.URI, OnDisk: kekOnDisk(k.URI), Wraps: k.Wraps, Configured: k.Configured})
 	}
 	for _, g := range st.Gaps {
 		wire.Gaps = append(wire.Gaps, wireGap(g))
@@ -107,6 +107,25 @@ func (s *systemService) ForgetMember(ctx context.Context, req *signetv1.ForgetMe
 		return nil, err
 	}
 	return &signetv1.ForgetMemberResponse{}, nil
+}
+
+func (s *systemService) Rewrap(ctx context.Context, req *signetv1.RewrapRequest) (*signetv1.RewrapResponse, error) {
+	who, request := caller(ctx)
+	changes, err := s.core.Rewrap(ctx, who, authority.RewrapRequest{Request: request, DryRun: req.GetDryRun()})
+	if err != nil {
+		return nil, err
+	}
+	wire := &signetv1.RewrapResponse{Changed: !req.GetDryRun()}
+	for _, c := range changes {
+		wire.Keks = append(wire.Keks, &signetv1.KekChange{Uri: c.URI, OnDisk: kekOnDisk(c.URI), Change: wireKEKChange[c.Change]})
+	}
+	return wire, nil
+}
+
+var wireKEKChange = map[string]signetv1.KekChange_Change{
+	store.KEKAdded:   signetv1.KekChange_CHANGE_ADDED,
+	store.KEKRenewed: signetv1.KekChange_CHANGE_RENEWED,
+	store.KEKDropped: signetv1.KekChange_CHANGE_DROPPED,
 }
 
 func wireGap(g store.Gap) *signetv1.Gap {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Collect deletes blobs that the root does not reach, as a Backend leaves them whose commits are not one transaction, and
@@ -11,61 +12,61 @@ import (
 // reach: a commit that is still on its way, whose blobs may be among those listed, finds another root than it expects and
 // cannot happen any more. It does nothing where there is nothing to delete.
 //
-// ErrConflict: the store has changed in the meantime, and nothing was deleted. A crash leaves garbage. Commits wait while
-// it runs.
+// ErrConflict: the store has changed in the meantime, and nothing was deleted. A crash leaves garbage. Commits wait only
+// for the empty one.
 func (s *Store) Collect(ctx context.Context) (int, error) {
-	s.commits.Lock()
-	defer s.commits.Unlock()
-	n, err := s.collect(ctx)
-	if err != nil {
-		return n, fmt.Errorf("collecting garbage: %w", err)
+	garbage, err := s.garbage(ctx)
+	if err == nil && len(garbage) > 0 {
+		err = s.cfg.Backend.Delete(ctx, garbage...)
 	}
-	return n, nil
+	if err != nil {
+		return 0, fmt.Errorf("collecting garbage: %w", err)
+	}
+	return len(garbage), nil
 }
 
-func (s *Store) collect(ctx context.Context) (int, error) {
+// garbage is what nothing reaches and nothing can come to reach.
+func (s *Store) garbage(ctx context.Context) ([]Ref, error) {
+	var listed []Ref
+	for ref, err := range s.cfg.Backend.List(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		listed = append(listed, ref)
+	}
+	s.commits.Lock()
+	defer s.commits.Unlock()
 	if s.closed.Load() {
-		return 0, ErrClosed
+		return nil, ErrClosed
 	}
 	if err := s.settle(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
 	snap, err := s.reload(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	reach, err := snap.reach()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var garbage []Ref
-	for ref, err := range s.cfg.Backend.List(ctx) {
-		if err != nil {
-			return 0, err
-		}
-		if !reach[ref] {
-			garbage = append(garbage, ref)
-		}
-	}
+	garbage := slices.DeleteFunc(listed, func(ref Ref) bool { return reach[ref] })
 	if len(garbage) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	tx := newTx(snap, s.cfg.Node, s.cfg.Now)
 	next, change, err := tx.build()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := s.cfg.Backend.Swap(ctx, change); err != nil {
 		if errors.Is(err, ErrUnknown) {
 			s.unsettled = &unsettled{tx: tx.id, next: next}
 		}
-		return 0, err
+		return nil, err
 	}
 	// An empty commit reaches what the root before it did.
-	if err := s.adopt(next); err != nil {
-		return 0, err
-	}
-	return len(garbage), s.cfg.Backend.Delete(ctx, garbage...)
+	return garbage, s.adopt(next)
 }
 
 // reach is all that the root reaches. Where a shard does not open that cannot be told.

@@ -118,7 +118,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("%v says that the KEK is wrong", err)
 	}
 	// The second of two is enough.
-	openVault(t, config(b, downKEK{cfg.KEKs[0]}, cfg.KEKs[0]))
+	openVault(t, config(b, downKEK{uriKEK{cfg.KEKs[0], "memory:other"}}, cfg.KEKs[0]))
 }
 
 type uriKEK struct {

@@ -36,7 +36,11 @@ func (a *app) auditList() *cobra.Command {
 		Use:   "list",
 		Short: "List entries",
 		Long: `List the newest entries that all filters leave, oldest first. With -o json each line is an entry's stored bytes, whose hash is in
-the tree.`,
+the tree.
+
+Every server of a vault has a log of its own. All addresses of client.yaml are asked for theirs, and the entries are merged by time,
+each with its log's id before its index (with -o json, node says whose it is). An address that cannot be reached and a log in
+client.yaml that none has are named at the end, and the exit code is 6.`,
 		Example: `  signet audit list --since 24h
   signet audit list --key asc-release --action token.mint --outcome denied
   signet audit list --profile ios-release --since 2026-01-01 --until 2026-02-01
@@ -44,7 +48,7 @@ the tree.`,
 		Args: cli.Args(),
 	}
 	filterFlags(cmd, &f, &token)
-	cmd.Flags().StringVar(&f.Log, "log", "", "of this log only, by origin or log id; all logs of the node when left out")
+	cmd.Flags().StringVar(&f.Log, "log", "", "of this log only, by origin or log id; all logs when left out")
 	cmd.Flags().StringVar(&since, "since", "", "not older than this: 2h, 7d, 2026-01-31 or 2026-01-31T15:04:05Z")
 	cmd.Flags().StringVar(&until, "until", "", "older than this: as --since")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many, the newest ones; 0 for all")
@@ -57,12 +61,19 @@ the tree.`,
 			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			entries, err := newest(ctx, cl, &f, limit)
+			rs, err := a.replicas(ctx, cl)
+			if err != nil {
+				return err
+			}
+			if rs, err = rs.having(ctx, f.Log); err != nil {
+				return err
+			}
+			entries, err := rs.entries(ctx, &f, limit)
 			if err != nil && !errors.Is(err, client.ErrArchived) {
 				return byFlag(err)
 			}
-			// What is here is printed before it is said that there may be more in an archive.
-			return errors.Join(a.listEntries(entries, *format), err)
+			// What is here is printed before it is said that there may be more in an archive, or on a server that is away.
+			return errors.Join(a.listEntries(entries, rs.several, *format), rs.missing(), err)
 		})
 	}
 	return cmd
@@ -85,10 +96,10 @@ func byFlag(err error) error {
 	return err
 }
 
-// listEntries prints entries as a table, or their stored bytes.
-func (a *app) listEntries(entries []*signetv1.StoredEntry, format string) error {
+// listEntries prints entries as a table, or their stored bytes. several says that there are several logs, whichever these are of.
+func (a *app) listEntries(entries []*signetv1.StoredEntry, several bool, format string) error {
 	if format != "json" {
-		return a.printEntries(entries)
+		return a.printEntries(entries, several)
 	}
 	for _, e := range entries {
 		if _, err := fmt.Fprintf(a.Stdout, "%s\n", e.GetLine()); err != nil {
@@ -179,8 +190,8 @@ func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 	return time.Time{}, cli.Malformedf("", "%s is a duration such as 2h or 7d, or a time such as 2026-01-31 or 2026-01-31T15:04:05Z", flag)
 }
 
-func (a *app) printEntries(entries []*signetv1.StoredEntry) error {
-	several := slices.ContainsFunc(entries, func(e *signetv1.StoredEntry) bool { return e.GetOrigin() != entries[0].GetOrigin() })
+func (a *app) printEntries(entries []*signetv1.StoredEntry, several bool) error {
+	several = several || slices.ContainsFunc(entries, func(e *signetv1.StoredEntry) bool { return e.GetOrigin() != entries[0].GetOrigin() })
 	rows := [][]string{entryHead}
 	for _, s := range entries {
 		rows = append(rows, entryRow(s, several))
@@ -250,6 +261,17 @@ The index is as signet audit list prints it, with the log's id before it where t
 			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			rs, err := a.replicas(ctx, cl)
+			if err != nil {
+				return err
+			}
+			if rs.several && log == "" {
+				return cli.Malformedf("signet audit list prints them", "there are several logs, so that an entry is named by LOG/INDEX")
+			}
+			if rs, err = rs.having(ctx, log); err != nil {
+				return err
+			}
+			cl = rs.all[0].Client
 			e, err := entry(ctx, cl, log, index)
 			if err != nil {
 				return err

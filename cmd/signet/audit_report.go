@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ func (a *app) auditReport() *cobra.Command {
 		Short: "Say who used what, and what nobody uses",
 		Long: `Say of each key and caller when it was first and last used and how often, what was refused, how long ago keys were rotated, and
 which keys, grants and profiles nobody uses. Each time that a token was given counts, also when it was the same one again. It is
-counted from the audit log, as far back as that reaches; --since and --until say over which period.`,
+counted from the audit log, as far back as that reaches; --since and --until say over which period. Where a vault has several servers,
+the logs of all addresses of client.yaml are counted together; what could not be is named, and the exit code is 6.`,
 		Example: `  signet audit report
   signet audit report --since 2026-01-01 --until 2026-04-01
   signet audit report --unused-for 90d -o json | jq -r '.keys[] | select(.unused).name'`,
@@ -45,14 +47,20 @@ counted from the audit log, as far back as that reaches; --since and --until say
 			req.UnusedFor = durationpb.New(d)
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			u, err := cl.GetUsage(ctx, req)
+			rs, err := a.replicas(ctx, cl)
+			if err != nil {
+				return err
+			}
+			u, err := rs.usage(ctx, req)
 			if err != nil {
 				return err
 			}
 			if *format == "json" {
-				return cli.JSON(a.Stdout, u)
+				err = cli.JSON(a.Stdout, u)
+			} else {
+				err = a.printUsage(u)
 			}
-			return a.printUsage(u)
+			return errors.Join(err, rs.missing())
 		})
 	}
 	return cmd
@@ -65,7 +73,10 @@ func (a *app) printUsage(u *signetv1.GetUsageResponse) error {
 		if l.GetBeginTime() != nil {
 			what += ", begins " + clock(l.GetBeginTime())
 		}
-		if l.GetUnreachable() != "" {
+		switch {
+		case l.GetUnreachable() != "" && l.GetSize() == 0:
+			what = fmt.Sprintf("%s, NOT COUNTED: %s", l.GetOrigin(), l.GetUnreachable())
+		case l.GetUnreachable() != "":
 			what += "; NOT ALL COUNTED: " + l.GetUnreachable()
 		}
 		facts = append(facts, [2]string{"log", what})

@@ -32,7 +32,8 @@ that was signed.
 What stands on a command line can be read by others on the machine and is kept by shells: a token that is still alive is better
 given in a file, or on standard input with "-".
 
-Exit code 4 means that the token is not in any log that could be asked.`,
+Where a vault has several servers, the logs of all addresses of client.yaml are asked. Exit code 4 means that the token is not in any
+log that could be asked, and 6 that one could not be, whatever the others have said.`,
 		Example: `  signet audit trace --file leaked.txt
   pbpaste | signet audit trace -
   signet audit trace sha256:5d41402abc4b2a76b9719d911017c592ae3f1e0f1c2d3b4a59687766554433ff -o json`,
@@ -46,7 +47,11 @@ Exit code 4 means that the token is not in any log that could be asked.`,
 			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			name, t, err := cl.Trace(ctx, names)
+			rs, err := a.replicas(ctx, cl)
+			if err != nil {
+				return err
+			}
+			name, t, err := rs.trace(ctx, names)
 			if err != nil {
 				return err
 			}
@@ -62,7 +67,7 @@ Exit code 4 means that the token is not in any log that could be asked.`,
 			if t.GetToken() != nil && name != names[0] {
 				cli.Printf(a.Stderr, "signet: the token was changed after it was minted, so that its SHA-256 is another one; it is as good as the one that is shown here\n")
 			}
-			return traced(t)
+			return errors.Join(rs.missing(), traced(t))
 		})
 	}
 	return cmd

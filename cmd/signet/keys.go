@@ -184,7 +184,11 @@ func (a *app) keyRevoke() *cobra.Command {
 		Short: "End a key, or one version of it, for good",
 		Long: `End a key, or one version of it, for good. No mint that begins after this has returned uses it, and no other version is activated
 in its place. The answer is the exposure: which tokens Apple may still accept, who holds them, and until when. A token that is out
-cannot be called back; revoking the key at Apple ends it sooner.`,
+cannot be called back; revoking the key at Apple ends it sooner.
+
+Where a vault has several servers, it returns when none of them uses the key any more, which can take five minutes when one is cut off.
+The logs of all addresses of client.yaml are then asked who holds tokens; one that cannot be is named. Until when tokens live at the
+latest does not depend on them.`,
 		Example: `  signet key revoke asc-release --reason "laptop lost, ticket 4711"
   signet key revoke asc-release --version 1 --reason "rotated" --yes`,
 		Args: cli.Args("NAME"),
@@ -210,10 +214,12 @@ cannot be called back; revoking the key at Apple ends it sooner.`,
 			}
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			resp, err := cl.RevokeKey(ctx, &signetv1.RevokeKeyRequest{Name: args[0], Version: version, Reason: reason})
+			req := &signetv1.RevokeKeyRequest{Name: args[0], Version: version, Reason: reason}
+			resp, err := cl.RevokeKey(ctx, req)
 			if err != nil {
 				return err
 			}
+			several := a.exposure(ctx, cl, req, resp)
 			for _, w := range resp.GetWarnings() {
 				a.warn("%s", w)
 			}
@@ -223,41 +229,10 @@ cannot be called back; revoking the key at Apple ends it sooner.`,
 			if _, err := fmt.Fprintf(a.Stdout, "Revoked %s.\n", what); err != nil {
 				return err
 			}
-			return a.printExposure(resp.GetExposure())
+			return a.printExposure(resp.GetExposure(), several)
 		})
 	}
 	return cmd
-}
-
-func (a *app) printExposure(x *signetv1.Exposure) error {
-	ends := "never, unless the key is revoked at Apple"
-	if !x.GetUnending() {
-		ends = clock(x.GetUpperBound()) + " at the latest"
-	}
-	if err := cli.Facts(a.Stdout, [2]string{"exposure ends", ends}); err != nil {
-		return err
-	}
-	for _, l := range x.GetLogs() {
-		switch {
-		case l.GetUnreachable() != "":
-			cli.Printf(a.Stdout, "log %s could not be asked: %s\n", l.GetOrigin(), l.GetUnreachable())
-		case l.GetTokens() == 0:
-			cli.Printf(a.Stdout, "log %s: no token is alive\n", l.GetOrigin())
-		default:
-			cli.Printf(a.Stdout, "log %s: %s alive, the last expires: %s\n", l.GetOrigin(), cli.Count(l.GetTokens(), "token"), until(l.GetLastExpireTime()))
-			rows := [][]string{{"HOLDER", "TOKENS", "LAST EXPIRES"}}
-			for _, h := range l.GetHolders() {
-				rows = append(rows, []string{h.GetId(), strconv.FormatInt(h.GetTokens(), 10), until(h.GetLastExpireTime())})
-			}
-			if err := cli.Table(a.Stdout, rows); err != nil {
-				return err
-			}
-		}
-	}
-	if s := x.GetRemainingStep(); s != "" {
-		return cli.Facts(a.Stdout, [2]string{"still to do", s})
-	}
-	return nil
 }
 
 func (a *app) printKey(k *signetv1.Key, format string) error {

@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) system() *cobra.Command {
-	return cli.Group("system", "Look after the server", a.systemStatus(), a.systemMembers(), a.systemAcknowledge(), a.systemForget())
+	return cli.Group("system", "Look after the server", a.systemStatus(), a.systemMembers(), a.systemAcknowledge(), a.systemForget(), a.systemRewrap())
 }
 
 func (a *app) systemStatus() *cobra.Command {
@@ -65,11 +65,7 @@ func (a *app) printStatus(s *signetv1.Status) error {
 		facts = append(facts, [2]string{"damaged key", k})
 	}
 	for _, k := range st.GetKeks() {
-		where := k.GetUri()
-		if k.GetOnDisk() {
-			where += " (on this disk: a stolen disk is not defended)"
-		}
-		facts = append(facts, [2]string{"kek", where})
+		facts = append(facts, [2]string{"kek", kekStatus(k)})
 	}
 	anchor := "none since the start: a rollback of the whole machine would pass unnoticed; signet audit verify shows one"
 	if log.GetLastAnchorTime() != nil {
@@ -96,6 +92,21 @@ func (a *app) printStatus(s *signetv1.Status) error {
 		rows = append(rows, gapRow(g))
 	}
 	return cli.Table(a.Stdout, rows)
+}
+
+// kekStatus is a KEK, and what should be known of it.
+func kekStatus(k *signetv1.KekStatus) string {
+	where := k.GetUri()
+	if k.GetOnDisk() {
+		where += " (on this disk: a stolen disk is not defended)"
+	}
+	switch {
+	case k.GetConfigured() && !k.GetWraps():
+		where += " (does not open the vault yet: signet system rewrap adds it)"
+	case k.GetWraps() && !k.GetConfigured():
+		where += " (no longer in the server's config: signet system rewrap drops it)"
+	}
+	return where
 }
 
 func gapRow(g *signetv1.Gap) []string {
@@ -139,4 +150,65 @@ or somebody at work. Know which before you close it. What was minted in between,
 		})
 	}
 	return cmd
+}
+
+func (a *app) systemRewrap() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "rewrap",
+		Short: "Wrap the root key anew under the configured KEKs",
+		Long: `Wrap the root key anew under every KEK in the config (keks) of the server that answers, each enough alone: after a KEK was rotated,
+or when one was added to the config or taken out of it. Every KEK must open what it wrapped before anything changes; if one does not
+answer, nothing does. Other servers of the vault need the new KEKs in their configs when they start next.
+
+The root key stays. A KEK that is dropped, or an old version of one, still opens copies of the store from before; keep it as long as
+you may have to restore one.`,
+		Example: `  signet system rewrap --dry-run
+  vault write -f transit/keys/signet/rotate && signet system rewrap`,
+		Args: cli.Args(),
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "do everything but the change")
+	format := cli.Format(cmd, "table", "json")
+	cmd.RunE = func(c *cobra.Command, _ []string) error {
+		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			resp, err := cl.Rewrap(ctx, &signetv1.RewrapRequest{DryRun: dryRun})
+			if err != nil {
+				return err
+			}
+			if *format == "json" {
+				return cli.JSON(a.Stdout, resp)
+			}
+			return a.printRewrap(resp)
+		})
+	}
+	return cmd
+}
+
+// kekChanges are the words for what becomes of a KEK.
+var kekChanges = map[signetv1.KekChange_Change]string{
+	signetv1.KekChange_CHANGE_ADDED:   "added",
+	signetv1.KekChange_CHANGE_RENEWED: "renewed",
+	signetv1.KekChange_CHANGE_DROPPED: "dropped",
+}
+
+func (a *app) printRewrap(resp *signetv1.RewrapResponse) error {
+	rows := [][]string{{"KEK", "CHANGE"}}
+	wrap := 0
+	for _, k := range resp.GetKeks() {
+		if k.GetChange() != signetv1.KekChange_CHANGE_DROPPED {
+			wrap++
+		}
+		rows = append(rows, []string{k.GetUri(), kekChanges[k.GetChange()]})
+	}
+	what, end := "The root key is now wrapped by", "."
+	if !resp.GetChanged() {
+		what = "Nothing was changed. The root key would be wrapped by"
+	}
+	if wrap > 1 {
+		end = ", each enough alone."
+	}
+	if _, err := fmt.Fprintf(a.Stdout, "%s %s%s\n", what, cli.Count(wrap, "KEK"), end); err != nil {
+		return err
+	}
+	return cli.Table(a.Stdout, rows)
 }

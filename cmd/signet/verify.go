@@ -13,6 +13,7 @@ import (
 )
 
 func (a *app) auditCheckpoint() *cobra.Command {
+	var log string
 	cmd := &cobra.Command{
 		Use:   "checkpoint",
 		Short: "Print the log's latest signed checkpoint, and remember it",
@@ -22,6 +23,7 @@ is an anchor for signet audit verify --checkpoint.`,
 		Example: "  signet audit checkpoint > checkpoint-$(date +%F).txt",
 		Args:    cli.Args(),
 	}
+	cmd.Flags().StringVar(&log, "log", "", "of this log, by origin or log id; the current one when left out, where there is only one server")
 	format := cli.Format(cmd, "note", "json")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
@@ -29,29 +31,44 @@ is an anchor for signet audit verify --checkpoint.`,
 			if err != nil {
 				return err
 			}
-			cp, err := cl.Checkpoint(ctx, "")
+			rs, err := a.replicas(ctx, cl)
 			if err != nil {
-				return unproved(err)
-			}
-			if cp, _, err = grown(ctx, cl, ps, cp); err != nil {
-				return unproved(err)
-			}
-			if err := ps.set(cp.Origin.String(), cp.Note); err != nil {
 				return err
 			}
-			if *format == "json" {
-				return cli.JSON(a.Stdout, struct {
-					Origin string `json:"origin"`
-					Size   int64  `json:"size"`
-					Hash   string `json:"hash"`
-					Note   string `json:"note"`
-				}{cp.Origin.String(), cp.Size, cp.Hash.String(), string(cp.Note)})
+			if rs, err = rs.having(ctx, log); err != nil {
+				return err
 			}
-			_, err = a.Stdout.Write(cp.Note)
-			return err
+			if rs.several && log == "" {
+				return cli.Malformedf("signet audit verify remembers a checkpoint of each", "there are several logs; --log says of which the checkpoint is to be")
+			}
+			return a.checkpoint(ctx, rs.all[0].Client, ps, log, *format)
 		})
 	}
 	return cmd
+}
+
+// checkpoint prints a log's latest checkpoint and pins it.
+func (a *app) checkpoint(ctx context.Context, cl *client.Client, ps pins, log, format string) error {
+	cp, err := cl.Checkpoint(ctx, log)
+	if err != nil {
+		return unproved(err)
+	}
+	if cp, _, err = grown(ctx, cl, ps, cp); err != nil {
+		return unproved(err)
+	}
+	if err := ps.set(cp.Origin.String(), cp.Note); err != nil {
+		return err
+	}
+	if format == "json" {
+		return cli.JSON(a.Stdout, struct {
+			Origin string `json:"origin"`
+			Size   int64  `json:"size"`
+			Hash   string `json:"hash"`
+			Note   string `json:"note"`
+		}{cp.Origin.String(), cp.Size, cp.Hash.String(), string(cp.Note)})
+	}
+	_, err = a.Stdout.Write(cp.Note)
+	return err
 }
 
 // grown has the server prove that the log of cp contains what is pinned of it, and answers the newer checkpoint of the two and the
@@ -79,6 +96,10 @@ func (a *app) auditVerify() *cobra.Command {
 entry is fetched, the tree is computed anew and compared with the latest signed checkpoint, which is then pinned. After a gap the logs
 before it are verified, too, each against the head that the first entry of the next one names. While such a gap is open it fails. Once
 the gap is acknowledged, a checkpoint that was pinned of what was lost is put aside, beside the pins, and it says so.
+
+Every server of a vault has a log of its own: each address of client.yaml is asked for its, which is verified with the key that
+client.yaml pins for its node. An address that cannot be reached, and a log in client.yaml that none has, are named, and the exit code
+is 6; it is 1 when a log is not what was signed.
 
 With --dir it is done without a server, on a directory of segments: D/log in the vault, or a copy. Every flipped bit, cut, reordered
 or missing entry under a signature is named. Checkpoints that were kept elsewhere (--checkpoint, and those pinned) anchor it. With several

@@ -21,44 +21,95 @@ type anchor struct {
 	refused error  // the server's answer that its log does not contain it
 }
 
-// verifyServer verifies all logs of a node with everything that is remembered of them. The server sees every anchor first: one that
-// it does not contain, and that no gap accounts for, opens one there. What is true is then computed here.
+// verification is what was found out about all logs of a node.
+type verification struct {
+	replica
+	anchors []anchor
+	logs    []client.VerifiedLog
+	asked   bool // the server was asked about gaps, or nothing was to be asked
+}
+
+// verifyServer verifies all logs of every node with everything that is remembered of them. Each server sees every anchor of its node
+// first: one that it does not contain, and that no gap accounts for, opens one there. What is true is then computed here. What is wrong
+// with one log keeps no other from being verified.
 func (a *app) verifyServer(ctx context.Context, cl *client.Client, files []string, format string) error {
+	rs, err := a.replicas(ctx, cl)
+	if err != nil {
+		return err
+	}
 	ps, err := a.pins()
 	if err != nil {
 		return err
 	}
-	anchors, err := a.anchors(ctx, cl, ps, files)
+	kept, err := a.kept(cl, files)
 	if err != nil {
 		return err
 	}
-	signed := make([]client.Signed, len(anchors))
-	for i := range anchors {
-		if err := anchors[i].show(ctx, cl); err != nil {
+	var all []verification
+	var failures []error
+	fail := func(r replica, err error) {
+		if rs.several && err != nil {
+			err = fmt.Errorf("%s: %w", r.origin.KeyName(), err)
+		}
+		failures = append(failures, err)
+	}
+	for _, r := range rs.all {
+		v, err := a.verifyReplica(ctx, r, ps, kept, rs.several)
+		switch {
+		case err == nil:
+			all = append(all, v)
+		case !rs.several:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, client.ErrUnavailable) && reasonOf(err) != "GAP":
+			rs.absent = append(rs.absent, absence{r.Address, r.origin.String(), err})
+		default:
+			fail(r, err)
+		}
+	}
+	if err := a.printVerified(all, format); err != nil {
+		return err
+	}
+	for _, v := range all {
+		lost, failure := a.judge(v)
+		if err := a.pin(ps, v.logs, v.anchors, lost); err != nil {
 			return err
 		}
-		signed[i] = anchors[i].Signed
+		fail(v.replica, failure)
 	}
-	logs, err := cl.VerifyLogs(ctx, signed, a.progress)
-	if err != nil {
-		return unproved(err)
-	}
-	asked, err := a.askStatus(ctx, cl, logs)
-	if err != nil {
-		return err
-	}
-	if err := a.printVerified(logs, anchors, format); err != nil {
-		return err
-	}
-	lost, failure := a.judge(cl, logs, anchors, asked)
-	if err := a.pin(ps, logs, anchors, lost); err != nil {
-		return err
-	}
-	return failure
+	return errors.Join(append(failures, rs.missing())...)
 }
 
-// anchors are the pins of the current log's node, and the files.
-func (a *app) anchors(ctx context.Context, cl *client.Client, ps pins, files []string) ([]anchor, error) {
+// verifyReplica verifies all logs of one node. several says that there are other nodes, whose checkpoints are none of this one's.
+func (a *app) verifyReplica(ctx context.Context, r replica, ps pins, kept []anchor, several bool) (verification, error) {
+	v := verification{replica: r}
+	for _, n := range kept {
+		if !several || n.Origin.KeyName() == r.origin.KeyName() {
+			v.anchors = append(v.anchors, n)
+		}
+	}
+	pinned, err := a.pinsOf(ctx, r.Client, ps)
+	if err != nil {
+		return v, err
+	}
+	v.anchors = append(v.anchors, pinned...)
+	signed := make([]client.Signed, len(v.anchors))
+	for i := range v.anchors {
+		if err := v.anchors[i].show(ctx, r.Client); err != nil {
+			return v, err
+		}
+		signed[i] = v.anchors[i].Signed
+	}
+	if v.logs, err = r.VerifyLogs(ctx, signed, a.progress); err != nil {
+		return v, unproved(err)
+	}
+	v.asked, err = a.askStatus(ctx, r.Client, v.logs)
+	return v, err
+}
+
+// kept are the checkpoints in the files.
+func (a *app) kept(cl *client.Client, files []string) ([]anchor, error) {
 	var all []anchor
 	for _, file := range files {
 		msg, err := a.readInput(file, maxSealedFile)
@@ -71,6 +122,11 @@ func (a *app) anchors(ctx context.Context, cl *client.Client, ps pins, files []s
 		}
 		all = append(all, anchor{Signed: cp, file: file})
 	}
+	return all, nil
+}
+
+// pinsOf are the pins of the current log's node.
+func (a *app) pinsOf(ctx context.Context, cl *client.Client, ps pins) ([]anchor, error) {
 	current, err := cl.Checkpoint(ctx, "")
 	if err != nil {
 		return nil, unproved(err)
@@ -80,6 +136,7 @@ func (a *app) anchors(ctx context.Context, cl *client.Client, ps pins, files []s
 		return nil, err
 	}
 	slices.Sort(origins)
+	var all []anchor
 	for _, s := range origins {
 		if o, err := auditlog.ParseOrigin(s); err != nil || o.KeyName() != current.Origin.KeyName() {
 			continue
@@ -156,12 +213,13 @@ type lostAnchor struct {
 	gap *client.Gap
 }
 
-// judge says whether what the logs do not contain is accounted for: every gap must be acknowledged, and nothing be missing but behind
-// one. The answer is the pins that are.
-func (a *app) judge(cl *client.Client, logs []client.VerifiedLog, anchors []anchor, asked bool) ([]lostAnchor, error) {
+// judge says whether what a node's logs do not contain is accounted for: every gap must be acknowledged, and nothing be missing but
+// behind one. The answer is the pins that are.
+func (a *app) judge(v verification) ([]lostAnchor, error) {
+	logs := v.logs
 	var lost []lostAnchor
 	var failure error // less than an open gap
-	for _, n := range anchors {
+	for _, n := range v.anchors {
 		log := logOf(logs, n.Origin)
 		switch {
 		case log != nil && !n.missing(log):
@@ -184,13 +242,13 @@ func (a *app) judge(cl *client.Client, logs []client.VerifiedLog, anchors []anch
 		cli.Printf(a.Stderr, "%s\n", what)
 		lost = append(lost, lostAnchor{n, gap})
 	}
-	if err := openGap(logs, asked); err != nil {
+	if err := openGap(logs, v.asked); err != nil {
 		return nil, err
 	}
 	if failure != nil {
 		return nil, failure
 	}
-	for _, o := range cl.Origins() {
+	for _, o := range v.Origins() {
 		if o.KeyName() != logs[0].Origin.KeyName() || logOf(logs, o) != nil {
 			continue
 		}
@@ -318,12 +376,12 @@ type acknowledgedJSON struct {
 	Reason string    `json:"reason"`
 }
 
-// printVerified prints the logs, oldest first.
-func (a *app) printVerified(logs []client.VerifiedLog, anchors []anchor, format string) error {
+// verified are the logs of a node as they are printed, oldest first.
+func (n *verification) verified() []verifiedJSON {
 	var all []verifiedJSON
-	for _, l := range slices.Backward(logs) {
+	for _, l := range slices.Backward(n.logs) {
 		v := verifiedJSON{Origin: l.Origin.String(), Size: l.Size, Hash: l.Hash.String(), From: l.From, PinnedSize: -1}
-		for _, n := range anchors {
+		for _, n := range n.anchors {
 			if n.file == "" && n.Origin == l.Origin {
 				v.PinnedSize, v.PinMissing = n.Size, n.missing(&l)
 			}
@@ -335,6 +393,15 @@ func (a *app) printVerified(logs []client.VerifiedLog, anchors []anchor, format 
 			}
 		}
 		all = append(all, v)
+	}
+	return all
+}
+
+// printVerified prints the logs, node by node.
+func (a *app) printVerified(nodes []verification, format string) error {
+	all := []verifiedJSON{}
+	for _, n := range nodes {
+		all = append(all, n.verified()...)
 	}
 	if format == "json" {
 		return cli.JSON(a.Stdout, struct {

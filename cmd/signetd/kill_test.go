@@ -207,7 +207,7 @@ func (v *victim) loadAndKill() []string {
 	)
 	// A call that fails ends its caller: the server is dead, or about to be. Any other failure than that is one of the test.
 	ended := func(err error) bool {
-		if err != nil && !errors.Is(err, client.ErrUnavailable) && !errors.Is(err, context.Canceled) {
+		if err != nil && !errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrUnknown) && !errors.Is(err, context.Canceled) {
 			v.t.Errorf("a call failed before the server was killed: %v", err)
 		}
 		return err != nil

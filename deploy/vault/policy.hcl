@@ -22,7 +22,7 @@ path "signet/metadata/vault/blobs" {
   capabilities = ["list"]
 }
 path "signet/metadata/vault/blobs/*" {
-  capabilities = ["list", "delete"]
+  capabilities = ["delete"]
 }
 
 # Registers are replaced by check-and-set: the leases of replicas and the checkpoints of their logs. One that is no longer
@@ -53,9 +53,6 @@ path "transit/encrypt/signet" {
   capabilities = ["update"]
 }
 path "transit/decrypt/signet" {
-  capabilities = ["update"]
-}
-path "transit/rewrap/signet" {
   capabilities = ["update"]
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/p8signet/signet/store/envelope"
@@ -170,10 +171,11 @@ func TestWipe(t *testing.T) {
 
 // fakeKEK wraps with a key made of its URI, or fails.
 type fakeKEK struct {
-	uri  string
-	key  byte
-	down error
-	n    int
+	uri   string
+	key   byte
+	down  error
+	other bool // what it opens is not what it wrapped
+	n     int
 }
 
 func (k *fakeKEK) URI() string { return k.uri }
@@ -186,7 +188,27 @@ func (k *fakeKEK) Unwrap(_ context.Context, wrapped, aad []byte) ([]byte, error)
 	if k.n++; k.down != nil {
 		return nil, k.down
 	}
+	if k.other {
+		return make([]byte, envelope.KeySize), nil
+	}
 	return envelope.OpenKey(bytes.Repeat([]byte{k.key}, envelope.KeySize), wrapped, aad)
+}
+
+// What a KEK has wrapped and does not open is not a wrap.
+func TestWrapOpens(t *testing.T) {
+	k := rootKey(t)
+	down := errors.New("down")
+	for name, tc := range map[string]struct {
+		kek  *fakeKEK
+		want string
+	}{
+		"it may only wrap": {&fakeKEK{uri: "kms:a", key: 1, down: down}, "kms:a has just wrapped: down"},
+		"another key":      {&fakeKEK{uri: "kms:a", key: 1, other: true}, "kms:a has just wrapped: it gives back another key"},
+	} {
+		if w, err := k.Wrap(t.Context(), tc.kek, "vault"); err == nil || !strings.Contains(err.Error(), tc.want) || w.Key != nil {
+			t.Errorf("%s: Wrap = %v, %v, want %q", name, w, err, tc.want)
+		}
+	}
 }
 
 func TestUnwrap(t *testing.T) {

@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -40,16 +41,32 @@ func wrapAAD(vault string, id [idSize]byte) []byte {
 	return b
 }
 
-// Wrap wraps the root key for a vault.
-func (k *RootKey) Wrap(ctx context.Context, kek KEK, vault string) (Wrapped, error) {
+// Wrap wraps the root key for a vault, and has the KEK open that again: what it
+// returns opens. A KEK that may only wrap, or that gives back another key, is
+// found out while the root key is still at hand, and not when nothing else opens
+// it any more.
+func (k *RootKey) Wrap(ctx context.Context, kek KEK, vault string) (w Wrapped, err error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if k.aead == nil {
 		return Wrapped{}, ErrWiped
 	}
-	w, err := kek.Wrap(ctx, k.key, wrapAAD(vault, k.id))
+	Secret(func() { w, err = k.wrap(ctx, kek, wrapAAD(vault, k.id)) })
+	return w, err
+}
+
+func (k *RootKey) wrap(ctx context.Context, kek KEK, aad []byte) (Wrapped, error) {
+	w, err := kek.Wrap(ctx, k.key, aad)
 	if err != nil {
 		return Wrapped{}, fmt.Errorf("wrapping the root key by %s: %w", kek.URI(), err)
+	}
+	key, err := kek.Unwrap(ctx, w, aad)
+	defer clear(key)
+	if err != nil {
+		return Wrapped{}, fmt.Errorf("opening what %s has just wrapped: %w", kek.URI(), err)
+	}
+	if subtle.ConstantTimeCompare(key, k.key) != 1 {
+		return Wrapped{}, fmt.Errorf("opening what %s has just wrapped: it gives back another key", kek.URI())
 	}
 	return Wrapped{KEK: kek.URI(), Key: w}, nil
 }

@@ -10,7 +10,8 @@
 // # Layout
 //
 // Below one path of the mount lie root, which is only ever replaced by check-and-set; created, which is written once, after
-// the first root, and tells a root that is gone from one that never was; and blobs/REF, each written once. KV v2 keeps ten
+// the first root, and tells a root that is gone from one that never was; registers/NAME, replaced like the root, whose versions
+// are those of KV v2; and blobs/REF, each written once. KV v2 keeps ten
 // versions of a path and destroys the others, so that a blob has a path of its own and is never found by a version.
 //
 // # Concurrency
@@ -24,5 +25,9 @@
 // leaves the old state or the new one, and blobs that no root reaches, for store.Collect. The reply to a root's replacement
 // may be lost, or be that of a request sent twice on its way; so each replacement carries an id of its own, and whenever Vault
 // does not plainly say that it was done, the version that it would have become is read: there with our id, it has happened;
-// there with another's, it has not and never can; not there, it is store.ErrUnknown.
+// there with another's, it has not and never can; not there, it is store.ErrUnknown. Killed between the first root and created,
+// it is made up for by the next Open.
+//
+// A register is written by one request within one deadline, which is never repeated, and whose outcome nobody here looks up: its
+// writer does, who knows what it wrote and when it began.
 package vaultstore

@@ -35,6 +35,8 @@ func TestSwapFaults(t *testing.T) {
 		{fate: forbidden, happened: true}, // it is made again with a new token
 		{fate: hangs, want: store.ErrUnknown},
 		{fate: hangsLate, happened: true},
+		{fate: foreign, happened: true},
+		{fate: foreign, blind: true, want: store.ErrUnknown, happened: true},
 	}
 	p := newProxy(t)
 	for _, tc := range tests {
@@ -163,6 +165,86 @@ func TestEveryRequestFails(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A process is killed between the first root and what is written down of it, or only the latter fails: whoever opens the place, or
+// commits to it, makes up for that. A root that is then deleted with all that Vault knows of it is missed.
+func TestKilledBeforeMark(t *testing.T) {
+	p := newProxy(t)
+	writesCreated := func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/created")
+	}
+	missed := func(b *vaultstore.Backend, at vaultstore.Place) {
+		t.Helper()
+		if _, err := theVault(t).Root.Logical().Delete("signet/metadata/" + at.Path + "/root"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Root(t.Context()); !errors.Is(err, vaultstore.ErrRootGone) {
+			t.Errorf("Root = %v, want ErrRootGone", err)
+		}
+	}
+	// killed makes a place with a root and nothing written down of it.
+	killed := func(dies func(r *http.Request) bool) (*vaultstore.Backend, vaultstore.Place) {
+		t.Helper()
+		at := fresh()
+		p.set(nil)
+		b := open(t, p.config(t), at)
+		gone := false
+		p.set(func(r *http.Request) fate {
+			if gone = gone || dies(r); gone {
+				return lost
+			}
+			return fine
+		})
+		swap(t, b, "", "r1", nil)
+		p.set(nil)
+		if s, err := theVault(t).Root.Logical().Read("signet/data/" + at.Path + "/created"); err != nil || s != nil {
+			t.Fatalf("it is written down: %v, %v", s, err)
+		}
+		return b, at
+	}
+	readsCreated := func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/created")
+	}
+	seen := 0
+	second := func(r *http.Request) bool { // the first is before the swap
+		if readsCreated(r) {
+			seen++
+		}
+		return seen == 2
+	}
+	_, at := killed(second)
+	missed(open(t, config(t), at), at)
+	_, at = killed(writesCreated)
+	missed(open(t, config(t), at), at)
+	b, at := killed(writesCreated)
+	swap(t, b, "r1", "r2", nil)
+	missed(b, at)
+
+	// A path that was only configured has had no root.
+	at = fresh()
+	if _, err := theVault(t).Root.Logical().Write("signet/metadata/"+at.Path+"/root", map[string]any{"max_versions": 20}); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, config(t), at)
+	if _, err := b.Root(t.Context()); !errors.Is(err, store.ErrNoRoot) {
+		t.Errorf("Root = %v, want ErrNoRoot", err)
+	}
+	swap(t, b, "", "r1", nil)
+
+	// Where it is written down, nothing is written again.
+	at = fresh()
+	swap(t, open(t, config(t), at), "", "r1", nil)
+	writes := 0
+	p.set(counted(func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/data/")
+	}, &writes,
+		func(*http.Request) fate { return fine }))
+	b = open(t, p.config(t), at)
+	if writes != 0 {
+		t.Errorf("opening a place made %d writes", writes)
+	}
+	missed(b, at)
 }
 
 // A whole store over a bad line: commits are settled by the store, and nothing is lost or made twice.

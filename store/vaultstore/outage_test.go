@@ -1,6 +1,7 @@
 package vaultstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -79,9 +80,6 @@ func TestSetUpAndOutages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w, err = k.Rewrap(t.Context(), w, []byte("aad")); err != nil {
-		t.Fatal(err)
-	}
 	if key, err := k.Unwrap(t.Context(), w, []byte("aad")); err != nil || string(key) != "key" {
 		t.Fatalf("Unwrap = %q, %v", key, err)
 	}
@@ -97,6 +95,15 @@ func TestSetUpAndOutages(t *testing.T) {
 	}
 	if n != 2 {
 		t.Errorf("List yields %d blobs, want 2", n)
+	}
+	if err := b.SetRegister(t.Context(), "r", 0, []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.SetRegister(t.Context(), "r", 1, []byte("two")); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := b.ListRegisters(t.Context()); err != nil || !slices.Equal(names, []string{"r"}) {
+		t.Errorf("ListRegisters = %q, %v", names, err)
 	}
 
 	back := func() {
@@ -114,6 +121,9 @@ func TestSetUpAndOutages(t *testing.T) {
 		}
 		if blob, err := b.Get(t.Context(), ref); err != nil || string(blob) != "blob" {
 			t.Errorf("Get = %q, %v", blob, err)
+		}
+		if value, n, err := b.Register(t.Context(), "r"); err != nil || string(value) != "two" || n != 2 {
+			t.Errorf("Register = %q, %d, %v", value, n, err)
 		}
 	}
 	gone := func(want string) {
@@ -139,6 +149,9 @@ func TestSetUpAndOutages(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone("longer than 1s")
+	if err := b.SetRegister(t.Context(), "r", 7, nil); !errors.Is(err, store.ErrUnknown) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("SetRegister of a Vault that is paused = %v", err)
+	}
 	if err := v.Resume(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,11 +160,18 @@ func TestSetUpAndOutages(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone("refused")
+	// There was no connection to send it on.
+	if err := b.SetRegister(t.Context(), "r", 2, []byte("three")); err == nil || errors.Is(err, store.ErrUnknown) {
+		t.Errorf("SetRegister of a Vault that is gone = %v, want it known not to have happened", err)
+	}
 	if err := v.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	back()
 	if err := b.Delete(t.Context(), ref); err != nil {
+		t.Error(err)
+	}
+	if err := b.RemoveRegister(t.Context(), "r"); err != nil {
 		t.Error(err)
 	}
 }

@@ -36,6 +36,8 @@ const (
 	forbidden   fate = "403 before Vault"
 	hangs       fate = "nothing is answered, and nothing was done"
 	hangsLate   fate = "nothing is answered, and it was done"
+	foreign     fate = "408 in a proxy's words after Vault has done it"
+	impostor    fate = "200 before Vault, and not in its words"
 	late        fate = "the request is held up, and comes with the next write"
 )
 
@@ -99,6 +101,11 @@ func (p *proxy) set(plan func(r *http.Request) fate) {
 // writesRoot says whether a request replaces the root.
 func writesRoot(r *http.Request) bool {
 	return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/root")
+}
+
+// writesRegister says whether a request writes a register.
+func writesRegister(r *http.Request) bool {
+	return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/data/") && strings.Contains(r.URL.Path, "/registers/")
 }
 
 // once lets the first request that match picks meet f.
@@ -175,6 +182,12 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case failedLate:
 		p.next.ServeHTTP(httptest.NewRecorder(), again())
 		refuse(http.StatusServiceUnavailable, "Vault is sealed")
+	case foreign:
+		p.next.ServeHTTP(httptest.NewRecorder(), again())
+		http.Error(w, "Request Timeout", http.StatusRequestTimeout)
+	case impostor:
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, "{}")
 	case forbidden:
 		refuse(http.StatusForbidden, "permission denied")
 	case hangs:

@@ -20,8 +20,9 @@ const TransitScheme = "vault-transit:"
 // Transit is a KEK in Vault's transit engine. It implements envelope.KEK.
 //
 // The key is a derived one, and the associated data is the context that it is derived by: transit binds a plain
-// associated_data too, but forgets it when it rewraps. A KEK is asked at start and when root keys are wrapped, so it signs in
-// for each call and keeps neither a token nor a connection.
+// associated_data too, but forgets it when it rewraps. We never have it rewrap: a wrap is opened before it is believed, so the
+// root key comes out anyway, and wrapping it again takes the newest version of the key and no other right in Vault. A KEK is
+// asked at start and when root keys are wrapped, so it signs in for each call and keeps neither a token nor a connection.
 type Transit struct {
 	uri   string
 	cfg   Config
@@ -144,19 +145,6 @@ func (t *Transit) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, erro
 		return nil, fmt.Errorf("unwrapping by %s: vault answered without what was asked for", t.uri)
 	}
 	return key, nil
-}
-
-// Rewrap wraps what Wrap made with the newest version of the key, inside Vault, after the key was rotated there. The error is as
-// that of Unwrap.
-func (t *Transit) Rewrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
-	if err := ours(wrapped); err != nil {
-		return nil, fmt.Errorf("rewrapping by %s: %w", t.uri, err)
-	}
-	w, err := t.ask(ctx, "rewrap", aad, map[string]any{"ciphertext": string(wrapped)}, "ciphertext")
-	if err != nil {
-		return nil, fmt.Errorf("rewrapping by %s: %w", t.uri, notOpened(err))
-	}
-	return []byte(w), nil
 }
 
 // ours refuses what transit never made, which need not be asked about.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	vault "github.com/hashicorp/vault/api"
@@ -46,6 +47,7 @@ type Backend struct {
 	c      *client
 	mount  string
 	path   string
+	marked atomic.Bool      // that there was a root is known to be written down
 	drops  chan []store.Ref // for sweep
 	swept  chan struct{}
 	sweep  context.CancelFunc
@@ -119,7 +121,17 @@ func (b *Backend) check(ctx context.Context) error {
 	if s, err = b.read(ctx, b.metadata(rootName), nil); err != nil {
 		return fmt.Errorf("reading the metadata of the root: %w", err)
 	}
-	return keepsAll("the root", s)
+	if err := keepsAll("the root", s); err != nil {
+		return err
+	}
+	if s == nil {
+		return nil
+	}
+	// There may be metadata without a version, when somebody has configured the path.
+	if n, ok := number(s.Data, "current_version"); ok && n > 0 {
+		b.mark(ctx) // whoever made the root may have been killed before that
+	}
+	return nil
 }
 
 // keepsAll refuses a configuration that deletes versions after a time.
@@ -322,7 +334,7 @@ func (b *Backend) replace(ctx context.Context, old int64, root []byte) error {
 	if err != nil {
 		err = b.settle(ctx, old, id, err)
 	}
-	if err == nil && old == 0 {
+	if err == nil {
 		b.mark(ctx)
 	}
 	return err
@@ -359,18 +371,28 @@ func mismatch(err error) bool {
 	return ok && a.Status == http.StatusBadRequest && strings.Contains(a.Text, "check-and-set parameter did not match")
 }
 
-// mark writes down that there was a root. A crash before it leaves a place where a root that is deleted together with all
-// that Vault knows of it looks like one that never was.
+// mark writes down that there was a root, where that is not known to be done. A place where it is not, after a crash between
+// the first root and this, looks like one that never was when its root is deleted together with all that Vault knows of it; so
+// Open does it too, and after a failure the next Swap.
 func (b *Backend) mark(ctx context.Context) {
-	_, err := b.c.again(ctx, write(b.data(createdName), 0, map[string]any{"created": "this path holds a vault of Signet's"}))
-	if mismatch(err) || status(err) == http.StatusForbidden {
-		if s, rerr := b.read(ctx, b.data(createdName), nil); rerr == nil && s != nil {
-			err = nil
+	if b.marked.Load() {
+		return
+	}
+	s, err := b.read(ctx, b.data(createdName), nil)
+	if err == nil && s == nil {
+		_, err = b.c.again(ctx, write(b.data(createdName), 0, map[string]any{"created": "this path holds a vault of Signet's"}))
+		if mismatch(err) || status(err) == http.StatusForbidden {
+			// Somebody was faster, or our own request came through twice. (What may be created only is forbidden where it is there.)
+			if s, rerr := b.read(ctx, b.data(createdName), nil); rerr == nil && s != nil {
+				err = nil
+			}
 		}
 	}
 	if err != nil {
 		b.c.cfg.Logger.WarnContext(ctx, "that the vault was created could not be written down", slog.Any("error", err))
+		return
 	}
+	b.marked.Store(true)
 }
 
 // putAll puts blobs, as many at once as calls may be under way. It returns those that may be there now.

@@ -98,6 +98,7 @@ var byError = []struct {
 	{client.ErrExists, Conflict},
 	{client.ErrConflict, Conflict},
 	{client.ErrUnavailable, Unavailable},
+	{client.ErrUnknown, Unavailable},
 	{client.ErrRateLimited, Unavailable},
 }
 
@@ -224,6 +225,8 @@ func hint(err error) string {
 		return "signet key show NAME says what is known of the key, signet key update NAME sets it, and signet policy apply --dry-run says what a profile wants of it"
 	case errors.Is(err, client.ErrConflict):
 		return "read it again, and decide again"
+	case errors.Is(err, client.ErrUnknown):
+		return "look before repeating it: it may have happened"
 	case errors.Is(err, client.ErrRateLimited) && e.RetryAfter() > 0:
 		return fmt.Sprintf("try again in %s", e.RetryAfter().Round(time.Second))
 	}
@@ -238,8 +241,6 @@ func hint(err error) string {
 		return "set the server's clock right; if it is, and was wrong before: signet system acknowledge clock"
 	case "LOG_FULL":
 		return "make room where the audit log lies; minting goes on by itself"
-	case "OUTCOME_UNKNOWN":
-		return "look before repeating it: it may have happened"
 	case "INTERNAL":
 		if e.RequestID() != "" {
 			return "the server's own log has the cause, request " + e.RequestID()

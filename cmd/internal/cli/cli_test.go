@@ -109,6 +109,7 @@ func TestCode(t *testing.T) {
 		{client.ErrExists, Conflict},
 		{client.ErrConflict, Conflict},
 		{client.ErrUnavailable, Unavailable},
+		{client.ErrUnknown, Unavailable},
 		{client.ErrRateLimited, Unavailable},
 		{client.ErrPolicyTestFailed, Other},
 		{client.ErrUnverified, Other},

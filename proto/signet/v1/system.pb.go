@@ -24,6 +24,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Change is what becomes of it.
+type KekChange_Change int32
+
+const (
+	// Never sent.
+	KekChange_CHANGE_UNSPECIFIED KekChange_Change = 0
+	// It wraps the root key from now on.
+	KekChange_CHANGE_ADDED KekChange_Change = 1
+	// It has wrapped the root key again, with the newest version of its key.
+	KekChange_CHANGE_RENEWED KekChange_Change = 2
+	// It wraps the root key no longer: the server is not configured with it.
+	KekChange_CHANGE_DROPPED KekChange_Change = 3
+)
+
+// Enum value maps for KekChange_Change.
+var (
+	KekChange_Change_name = map[int32]string{
+		0: "CHANGE_UNSPECIFIED",
+		1: "CHANGE_ADDED",
+		2: "CHANGE_RENEWED",
+		3: "CHANGE_DROPPED",
+	}
+	KekChange_Change_value = map[string]int32{
+		"CHANGE_UNSPECIFIED": 0,
+		"CHANGE_ADDED":       1,
+		"CHANGE_RENEWED":     2,
+		"CHANGE_DROPPED":     3,
+	}
+)
+
+func (x KekChange_Change) Enum() *KekChange_Change {
+	p := new(KekChange_Change)
+	*p = x
+	return p
+}
+
+func (x KekChange_Change) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KekChange_Change) Descriptor() protoreflect.EnumDescriptor {
+	return file_signet_v1_system_proto_enumTypes[0].Descriptor()
+}
+
+func (KekChange_Change) Type() protoreflect.EnumType {
+	return &file_signet_v1_system_proto_enumTypes[0]
+}
+
+func (x KekChange_Change) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KekChange_Change.Descriptor instead.
+func (KekChange_Change) EnumDescriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{17, 0}
+}
+
 // GetStatusRequest asks for the status.
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -206,7 +263,7 @@ type StoreStatus struct {
 	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// "sha256:<hex>" of the root.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	// The key-encryption keys that wrap the root key.
+	// The key-encryption keys that wrap the root key, and those that are to.
 	Keks []*KekStatus `protobuf:"bytes,4,rep,name=keks,proto3" json:"keks,omitempty"`
 	// Keys, and how many do not open.
 	Keys int64 `protobuf:"varint,5,opt,name=keys,proto3" json:"keys,omitempty"`
@@ -303,7 +360,12 @@ type KekStatus struct {
 	// Its URI, without secrets.
 	Uri string `protobuf:"bytes,1,opt,name=uri,proto3" json:"uri,omitempty"`
 	// True when it lies on this machine's disk: a stolen disk is then not defended.
-	OnDisk        bool `protobuf:"varint,2,opt,name=on_disk,json=onDisk,proto3" json:"on_disk,omitempty"`
+	OnDisk bool `protobuf:"varint,2,opt,name=on_disk,json=onDisk,proto3" json:"on_disk,omitempty"`
+	// True when it wraps the root key, and so is enough to open the vault. One that does not is in the configuration, and waits for
+	// Rewrap.
+	Wraps bool `protobuf:"varint,3,opt,name=wraps,proto3" json:"wraps,omitempty"`
+	// True when this server is configured with it. One that is not is dropped by Rewrap.
+	Configured    bool `protobuf:"varint,4,opt,name=configured,proto3" json:"configured,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -348,6 +410,20 @@ func (x *KekStatus) GetUri() string {
 func (x *KekStatus) GetOnDisk() bool {
 	if x != nil {
 		return x.OnDisk
+	}
+	return false
+}
+
+func (x *KekStatus) GetWraps() bool {
+	if x != nil {
+		return x.Wraps
+	}
+	return false
+}
+
+func (x *KekStatus) GetConfigured() bool {
+	if x != nil {
+		return x.Configured
 	}
 	return false
 }
@@ -1074,6 +1150,171 @@ func (*ForgetMemberResponse) Descriptor() ([]byte, []int) {
 	return file_signet_v1_system_proto_rawDescGZIP(), []int{14}
 }
 
+// RewrapRequest asks for the root key to be wrapped anew.
+type RewrapRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Do everything but the change.
+	DryRun        bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewrapRequest) Reset() {
+	*x = RewrapRequest{}
+	mi := &file_signet_v1_system_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewrapRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewrapRequest) ProtoMessage() {}
+
+func (x *RewrapRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewrapRequest.ProtoReflect.Descriptor instead.
+func (*RewrapRequest) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RewrapRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RewrapResponse says what became of each key-encryption key.
+type RewrapResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that wrap the root key now, in the order of the configuration, then those that are dropped; on a dry run, as it would be.
+	Keks []*KekChange `protobuf:"bytes,1,rep,name=keks,proto3" json:"keks,omitempty"`
+	// False on a dry run.
+	Changed       bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewrapResponse) Reset() {
+	*x = RewrapResponse{}
+	mi := &file_signet_v1_system_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewrapResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewrapResponse) ProtoMessage() {}
+
+func (x *RewrapResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewrapResponse.ProtoReflect.Descriptor instead.
+func (*RewrapResponse) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RewrapResponse) GetKeks() []*KekChange {
+	if x != nil {
+		return x.Keks
+	}
+	return nil
+}
+
+func (x *RewrapResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+// KekChange is what becomes of a key-encryption key.
+type KekChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its URI, without secrets.
+	Uri string `protobuf:"bytes,1,opt,name=uri,proto3" json:"uri,omitempty"`
+	// True when it lies on this machine's disk: a stolen disk is then not defended.
+	OnDisk bool `protobuf:"varint,2,opt,name=on_disk,json=onDisk,proto3" json:"on_disk,omitempty"`
+	// What becomes of it.
+	Change        KekChange_Change `protobuf:"varint,3,opt,name=change,proto3,enum=signet.v1.KekChange_Change" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KekChange) Reset() {
+	*x = KekChange{}
+	mi := &file_signet_v1_system_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KekChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KekChange) ProtoMessage() {}
+
+func (x *KekChange) ProtoReflect() protoreflect.Message {
+	mi := &file_signet_v1_system_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KekChange.ProtoReflect.Descriptor instead.
+func (*KekChange) Descriptor() ([]byte, []int) {
+	return file_signet_v1_system_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *KekChange) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
+}
+
+func (x *KekChange) GetOnDisk() bool {
+	if x != nil {
+		return x.OnDisk
+	}
+	return false
+}
+
+func (x *KekChange) GetChange() KekChange_Change {
+	if x != nil {
+		return x.Change
+	}
+	return KekChange_CHANGE_UNSPECIFIED
+}
+
 var File_signet_v1_system_proto protoreflect.FileDescriptor
 
 const file_signet_v1_system_proto_rawDesc = "" +
@@ -1101,10 +1342,14 @@ const file_signet_v1_system_proto_rawDesc = "" +
 	"\x04keks\x18\x04 \x03(\v2\x14.signet.v1.KekStatusR\x04keks\x12\x12\n" +
 	"\x04keys\x18\x05 \x01(\x03R\x04keys\x12!\n" +
 	"\fdamaged_keys\x18\x06 \x03(\tR\vdamagedKeys\x12'\n" +
-	"\x0fpolicy_revision\x18\a \x01(\x03R\x0epolicyRevision\"6\n" +
+	"\x0fpolicy_revision\x18\a \x01(\x03R\x0epolicyRevision\"l\n" +
 	"\tKekStatus\x12\x10\n" +
 	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x17\n" +
-	"\aon_disk\x18\x02 \x01(\bR\x06onDisk\"\xe7\x01\n" +
+	"\aon_disk\x18\x02 \x01(\bR\x06onDisk\x12\x14\n" +
+	"\x05wraps\x18\x03 \x01(\bR\x05wraps\x12\x1e\n" +
+	"\n" +
+	"configured\x18\x04 \x01(\bR\n" +
+	"configured\"\xe7\x01\n" +
 	"\tLogStatus\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12!\n" +
@@ -1161,13 +1406,28 @@ const file_signet_v1_system_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04node\x12\"\n" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\bR\x06reason\"\x16\n" +
-	"\x14ForgetMemberResponse2\x96\x03\n" +
+	"\x14ForgetMemberResponse\"(\n" +
+	"\rRewrapRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"T\n" +
+	"\x0eRewrapResponse\x12(\n" +
+	"\x04keks\x18\x01 \x03(\v2\x14.signet.v1.KekChangeR\x04keks\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\"\xc7\x01\n" +
+	"\tKekChange\x12\x10\n" +
+	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x17\n" +
+	"\aon_disk\x18\x02 \x01(\bR\x06onDisk\x123\n" +
+	"\x06change\x18\x03 \x01(\x0e2\x1b.signet.v1.KekChange.ChangeR\x06change\"Z\n" +
+	"\x06Change\x12\x16\n" +
+	"\x12CHANGE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fCHANGE_ADDED\x10\x01\x12\x12\n" +
+	"\x0eCHANGE_RENEWED\x10\x02\x12\x12\n" +
+	"\x0eCHANGE_DROPPED\x10\x032\xd5\x03\n" +
 	"\rSystemService\x12;\n" +
 	"\tGetStatus\x12\x1b.signet.v1.GetStatusRequest\x1a\x11.signet.v1.Status\x12[\n" +
 	"\x10IssueCertificate\x12\".signet.v1.IssueCertificateRequest\x1a#.signet.v1.IssueCertificateResponse\x12L\n" +
 	"\vAcknowledge\x12\x1d.signet.v1.AcknowledgeRequest\x1a\x1e.signet.v1.AcknowledgeResponse\x12L\n" +
 	"\vListMembers\x12\x1d.signet.v1.ListMembersRequest\x1a\x1e.signet.v1.ListMembersResponse\x12O\n" +
-	"\fForgetMember\x12\x1e.signet.v1.ForgetMemberRequest\x1a\x1f.signet.v1.ForgetMemberResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
+	"\fForgetMember\x12\x1e.signet.v1.ForgetMemberRequest\x1a\x1f.signet.v1.ForgetMemberResponse\x12=\n" +
+	"\x06Rewrap\x12\x18.signet.v1.RewrapRequest\x1a\x19.signet.v1.RewrapResponseB5Z3github.com/p8signet/signet/proto/signet/v1;signetv1b\x06proto3"
 
 var (
 	file_signet_v1_system_proto_rawDescOnce sync.Once
@@ -1181,58 +1441,67 @@ func file_signet_v1_system_proto_rawDescGZIP() []byte {
 	return file_signet_v1_system_proto_rawDescData
 }
 
-var file_signet_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_signet_v1_system_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_signet_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_signet_v1_system_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),         // 0: signet.v1.GetStatusRequest
-	(*Status)(nil),                   // 1: signet.v1.Status
-	(*StoreStatus)(nil),              // 2: signet.v1.StoreStatus
-	(*KekStatus)(nil),                // 3: signet.v1.KekStatus
-	(*LogStatus)(nil),                // 4: signet.v1.LogStatus
-	(*Gap)(nil),                      // 5: signet.v1.Gap
-	(*IssueCertificateRequest)(nil),  // 6: signet.v1.IssueCertificateRequest
-	(*IssueCertificateResponse)(nil), // 7: signet.v1.IssueCertificateResponse
-	(*AcknowledgeRequest)(nil),       // 8: signet.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),      // 9: signet.v1.AcknowledgeResponse
-	(*ListMembersRequest)(nil),       // 10: signet.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),      // 11: signet.v1.ListMembersResponse
-	(*Member)(nil),                   // 12: signet.v1.Member
-	(*ForgetMemberRequest)(nil),      // 13: signet.v1.ForgetMemberRequest
-	(*ForgetMemberResponse)(nil),     // 14: signet.v1.ForgetMemberResponse
-	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 16: google.protobuf.Duration
+	(KekChange_Change)(0),            // 0: signet.v1.KekChange.Change
+	(*GetStatusRequest)(nil),         // 1: signet.v1.GetStatusRequest
+	(*Status)(nil),                   // 2: signet.v1.Status
+	(*StoreStatus)(nil),              // 3: signet.v1.StoreStatus
+	(*KekStatus)(nil),                // 4: signet.v1.KekStatus
+	(*LogStatus)(nil),                // 5: signet.v1.LogStatus
+	(*Gap)(nil),                      // 6: signet.v1.Gap
+	(*IssueCertificateRequest)(nil),  // 7: signet.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil), // 8: signet.v1.IssueCertificateResponse
+	(*AcknowledgeRequest)(nil),       // 9: signet.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),      // 10: signet.v1.AcknowledgeResponse
+	(*ListMembersRequest)(nil),       // 11: signet.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),      // 12: signet.v1.ListMembersResponse
+	(*Member)(nil),                   // 13: signet.v1.Member
+	(*ForgetMemberRequest)(nil),      // 14: signet.v1.ForgetMemberRequest
+	(*ForgetMemberResponse)(nil),     // 15: signet.v1.ForgetMemberResponse
+	(*RewrapRequest)(nil),            // 16: signet.v1.RewrapRequest
+	(*RewrapResponse)(nil),           // 17: signet.v1.RewrapResponse
+	(*KekChange)(nil),                // 18: signet.v1.KekChange
+	(*timestamppb.Timestamp)(nil),    // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 20: google.protobuf.Duration
 }
 var file_signet_v1_system_proto_depIdxs = []int32{
-	2,  // 0: signet.v1.Status.store:type_name -> signet.v1.StoreStatus
-	4,  // 1: signet.v1.Status.log:type_name -> signet.v1.LogStatus
-	5,  // 2: signet.v1.Status.gaps:type_name -> signet.v1.Gap
-	15, // 3: signet.v1.Status.start_time:type_name -> google.protobuf.Timestamp
-	15, // 4: signet.v1.Status.now:type_name -> google.protobuf.Timestamp
-	3,  // 5: signet.v1.StoreStatus.keks:type_name -> signet.v1.KekStatus
-	15, // 6: signet.v1.LogStatus.last_anchor_time:type_name -> google.protobuf.Timestamp
-	15, // 7: signet.v1.Gap.found_time:type_name -> google.protobuf.Timestamp
-	15, // 8: signet.v1.Gap.acknowledge_time:type_name -> google.protobuf.Timestamp
-	16, // 9: signet.v1.IssueCertificateRequest.ttl:type_name -> google.protobuf.Duration
-	15, // 10: signet.v1.IssueCertificateResponse.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 11: signet.v1.AcknowledgeResponse.gap:type_name -> signet.v1.Gap
-	12, // 12: signet.v1.ListMembersResponse.members:type_name -> signet.v1.Member
-	16, // 13: signet.v1.Member.bound:type_name -> google.protobuf.Duration
-	15, // 14: signet.v1.Member.renew_time:type_name -> google.protobuf.Timestamp
-	15, // 15: signet.v1.Member.end_time:type_name -> google.protobuf.Timestamp
-	0,  // 16: signet.v1.SystemService.GetStatus:input_type -> signet.v1.GetStatusRequest
-	6,  // 17: signet.v1.SystemService.IssueCertificate:input_type -> signet.v1.IssueCertificateRequest
-	8,  // 18: signet.v1.SystemService.Acknowledge:input_type -> signet.v1.AcknowledgeRequest
-	10, // 19: signet.v1.SystemService.ListMembers:input_type -> signet.v1.ListMembersRequest
-	13, // 20: signet.v1.SystemService.ForgetMember:input_type -> signet.v1.ForgetMemberRequest
-	1,  // 21: signet.v1.SystemService.GetStatus:output_type -> signet.v1.Status
-	7,  // 22: signet.v1.SystemService.IssueCertificate:output_type -> signet.v1.IssueCertificateResponse
-	9,  // 23: signet.v1.SystemService.Acknowledge:output_type -> signet.v1.AcknowledgeResponse
-	11, // 24: signet.v1.SystemService.ListMembers:output_type -> signet.v1.ListMembersResponse
-	14, // 25: signet.v1.SystemService.ForgetMember:output_type -> signet.v1.ForgetMemberResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	3,  // 0: signet.v1.Status.store:type_name -> signet.v1.StoreStatus
+	5,  // 1: signet.v1.Status.log:type_name -> signet.v1.LogStatus
+	6,  // 2: signet.v1.Status.gaps:type_name -> signet.v1.Gap
+	19, // 3: signet.v1.Status.start_time:type_name -> google.protobuf.Timestamp
+	19, // 4: signet.v1.Status.now:type_name -> google.protobuf.Timestamp
+	4,  // 5: signet.v1.StoreStatus.keks:type_name -> signet.v1.KekStatus
+	19, // 6: signet.v1.LogStatus.last_anchor_time:type_name -> google.protobuf.Timestamp
+	19, // 7: signet.v1.Gap.found_time:type_name -> google.protobuf.Timestamp
+	19, // 8: signet.v1.Gap.acknowledge_time:type_name -> google.protobuf.Timestamp
+	20, // 9: signet.v1.IssueCertificateRequest.ttl:type_name -> google.protobuf.Duration
+	19, // 10: signet.v1.IssueCertificateResponse.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 11: signet.v1.AcknowledgeResponse.gap:type_name -> signet.v1.Gap
+	13, // 12: signet.v1.ListMembersResponse.members:type_name -> signet.v1.Member
+	20, // 13: signet.v1.Member.bound:type_name -> google.protobuf.Duration
+	19, // 14: signet.v1.Member.renew_time:type_name -> google.protobuf.Timestamp
+	19, // 15: signet.v1.Member.end_time:type_name -> google.protobuf.Timestamp
+	18, // 16: signet.v1.RewrapResponse.keks:type_name -> signet.v1.KekChange
+	0,  // 17: signet.v1.KekChange.change:type_name -> signet.v1.KekChange.Change
+	1,  // 18: signet.v1.SystemService.GetStatus:input_type -> signet.v1.GetStatusRequest
+	7,  // 19: signet.v1.SystemService.IssueCertificate:input_type -> signet.v1.IssueCertificateRequest
+	9,  // 20: signet.v1.SystemService.Acknowledge:input_type -> signet.v1.AcknowledgeRequest
+	11, // 21: signet.v1.SystemService.ListMembers:input_type -> signet.v1.ListMembersRequest
+	14, // 22: signet.v1.SystemService.ForgetMember:input_type -> signet.v1.ForgetMemberRequest
+	16, // 23: signet.v1.SystemService.Rewrap:input_type -> signet.v1.RewrapRequest
+	2,  // 24: signet.v1.SystemService.GetStatus:output_type -> signet.v1.Status
+	8,  // 25: signet.v1.SystemService.IssueCertificate:output_type -> signet.v1.IssueCertificateResponse
+	10, // 26: signet.v1.SystemService.Acknowledge:output_type -> signet.v1.AcknowledgeResponse
+	12, // 27: signet.v1.SystemService.ListMembers:output_type -> signet.v1.ListMembersResponse
+	15, // 28: signet.v1.SystemService.ForgetMember:output_type -> signet.v1.ForgetMemberResponse
+	17, // 29: signet.v1.SystemService.Rewrap:output_type -> signet.v1.RewrapResponse
+	24, // [24:30] is the sub-list for method output_type
+	18, // [18:24] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_signet_v1_system_proto_init() }
@@ -1245,13 +1514,14 @@ func file_signet_v1_system_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signet_v1_system_proto_rawDesc), len(file_signet_v1_system_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   15,
+			NumEnums:      1,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_signet_v1_system_proto_goTypes,
 		DependencyIndexes: file_signet_v1_system_proto_depIdxs,
+		EnumInfos:         file_signet_v1_system_proto_enumTypes,
 		MessageInfos:      file_signet_v1_system_proto_msgTypes,
 	}.Build()
 	File_signet_v1_system_proto = out.File

@@ -24,6 +24,7 @@ const (
 	SystemService_Acknowledge_FullMethodName      = "/signet.v1.SystemService/Acknowledge"
 	SystemService_ListMembers_FullMethodName      = "/signet.v1.SystemService/ListMembers"
 	SystemService_ForgetMember_FullMethodName     = "/signet.v1.SystemService/ForgetMember"
+	SystemService_Rewrap_FullMethodName           = "/signet.v1.SystemService/Rewrap"
 )
 
 // SystemServiceClient is the client API for SystemService service.
@@ -44,6 +45,10 @@ type SystemServiceClient interface {
 	// ForgetMember ends every incarnation of a node that does not answer: it is fenced, its bound is waited out, and it leaves the
 	// root. One that lives notices and joins anew. Answered when nothing of it can mint any more.
 	ForgetMember(ctx context.Context, in *ForgetMemberRequest, opts ...grpc.CallOption) (*ForgetMemberResponse, error)
+	// Rewrap wraps the root key anew under the key-encryption keys that the server is configured with, each enough alone: after a
+	// rotation of one, or when one was added to the configuration or taken out of it. Each is asked to open what it wrapped before
+	// anything changes. The root key stays: a key that is dropped still opens copies of the store from before.
+	Rewrap(ctx context.Context, in *RewrapRequest, opts ...grpc.CallOption) (*RewrapResponse, error)
 }
 
 type systemServiceClient struct {
@@ -104,6 +109,16 @@ func (c *systemServiceClient) ForgetMember(ctx context.Context, in *ForgetMember
 	return out, nil
 }
 
+func (c *systemServiceClient) Rewrap(ctx context.Context, in *RewrapRequest, opts ...grpc.CallOption) (*RewrapResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RewrapResponse)
+	err := c.cc.Invoke(ctx, SystemService_Rewrap_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SystemServiceServer is the server API for SystemService service.
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
@@ -122,6 +137,10 @@ type SystemServiceServer interface {
 	// ForgetMember ends every incarnation of a node that does not answer: it is fenced, its bound is waited out, and it leaves the
 	// root. One that lives notices and joins anew. Answered when nothing of it can mint any more.
 	ForgetMember(context.Context, *ForgetMemberRequest) (*ForgetMemberResponse, error)
+	// Rewrap wraps the root key anew under the key-encryption keys that the server is configured with, each enough alone: after a
+	// rotation of one, or when one was added to the configuration or taken out of it. Each is asked to open what it wrapped before
+	// anything changes. The root key stays: a key that is dropped still opens copies of the store from before.
+	Rewrap(context.Context, *RewrapRequest) (*RewrapResponse, error)
 	mustEmbedUnimplementedSystemServiceServer()
 }
 
@@ -146,6 +165,9 @@ func (UnimplementedSystemServiceServer) ListMembers(context.Context, *ListMember
 }
 func (UnimplementedSystemServiceServer) ForgetMember(context.Context, *ForgetMemberRequest) (*ForgetMemberResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForgetMember not implemented")
+}
+func (UnimplementedSystemServiceServer) Rewrap(context.Context, *RewrapRequest) (*RewrapResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rewrap not implemented")
 }
 func (UnimplementedSystemServiceServer) mustEmbedUnimplementedSystemServiceServer() {}
 func (UnimplementedSystemServiceServer) testEmbeddedByValue()                       {}
@@ -258,6 +280,24 @@ func _SystemService_ForgetMember_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SystemService_Rewrap_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RewrapRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Rewrap(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Rewrap_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Rewrap(ctx, req.(*RewrapRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SystemService_ServiceDesc is the grpc.ServiceDesc for SystemService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -284,6 +324,10 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ForgetMember",
 			Handler:    _SystemService_ForgetMember_Handler,
+		},
+		{
+			MethodName: "Rewrap",
+			Handler:    _SystemService_Rewrap_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -51,7 +51,7 @@ type Config struct {
 	Operators []string
 	// TrustDomain is the SPIFFE trust domain in which the built-in CA certifies callers.
 	TrustDomain string
-	// KEKs are the URIs of the keys that wrap the root key, for the status.
+	// KEKs are the URIs of the keys that the store is configured with, for the status.
 	KEKs []string
 	// Bound is how long this replica may mint without hearing from a store that it shares, see package lease. 0: it mints
 	// nothing there, but changes what callers may change. On a store of its own it means nothing.

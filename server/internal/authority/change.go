@@ -246,10 +246,13 @@ func (c *changer) housekeep(ctx context.Context) {
 	if err := c.lock(ctx); err != nil {
 		return
 	}
-	defer c.unlock()
 	err := c.settle(ctx)
 	if err == nil {
 		err = c.expireRecipients(ctx)
+	}
+	c.unlock()
+	if err == nil {
+		err = c.tidy(ctx)
 	}
 	if err != nil {
 		c.logger.WarnContext(ctx, "unfinished business is left for the next minute", slog.Any("error", inFull(err)))

@@ -38,6 +38,7 @@ const (
 	ReasonLogUnavailable   Reason = "LOG_UNAVAILABLE"
 	ReasonLogFull          Reason = "LOG_FULL"
 	ReasonStoreUnavailable Reason = "STORE_UNAVAILABLE"
+	ReasonKEKUnavailable   Reason = "KEK_UNAVAILABLE"
 	ReasonOutcomeUnknown   Reason = "OUTCOME_UNKNOWN"
 	ReasonGap              Reason = "GAP"
 	ReasonLogEnded         Reason = "LOG_ENDED"

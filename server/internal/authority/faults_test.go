@@ -105,6 +105,9 @@ func TestFaults(t *testing.T) {
 		{"disable", func(v *vault) error { return v.disable("asc") }, func(v *vault) bool { _, err := v.mint("release"); return err != nil }},
 		{"revoke", func(v *vault) error { _, err := v.revoke("asc", 0); return err }, func(v *vault) bool { _, err := v.mint("release"); return err != nil }},
 		{"apply", func(v *vault) error { return v.tryApply(basicPolicy + "# new\n") }, func(v *vault) bool { return v.changer.store.Snapshot().PolicyNumber() == 2 }},
+		{"rewrap", func(v *vault) error { _, err := v.rewrap(false); return err }, func(v *vault) bool {
+			return slices.Contains(v.changer.store.Snapshot().KEKs(), "memory:spare")
+		}},
 	}
 	for _, change := range changes {
 		for _, f := range faults {

@@ -61,11 +61,14 @@ func (r *replicas) lapsed(s *state) error {
 		Kind: ErrUnavailable, Reason: ReasonLeaseLapsed, RetryAfter: time.Second,
 		Public: "this replica has not heard from the store for as long as it may mint without, so a key may have been turned off; it goes on by itself when the store answers",
 	}
+	e.cause = errLapsed
 	if cause := r.trouble.Load(); cause != nil {
-		e.cause = *cause
+		e.cause = fmt.Errorf("%w: %w", errLapsed, *cause)
 	}
 	return e
 }
+
+var errLapsed = errors.New("the lease of this replica has lapsed")
 
 // pollEvery is how often the root is looked at; catchUpTime is how long one look may take.
 const (
@@ -88,6 +91,9 @@ func (c *changer) follow(ctx context.Context) {
 			return
 		}
 		err := c.catchUp(ctx)
+		if err == nil {
+			err = c.endNamesakes(ctx)
+		}
 		if err == nil {
 			err = c.removeEnded(ctx)
 		}
@@ -207,8 +213,7 @@ func (c *changer) stopMinting(ctx context.Context) error {
 	return nil
 }
 
-// join makes this process a member, as a new incarnation, and takes its former ones out of the root. What an earlier process
-// of the same name left there is fenced: it is gone, or has to go.
+// join makes this process a member, as a new incarnation, and takes its former ones out of the root.
 func (c *changer) join(ctx context.Context) error {
 	r := c.replicas
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
@@ -241,13 +246,22 @@ func (c *changer) join(ctx context.Context) error {
 		_ = lease.Remove(ctx, c.store, incarnation) // else it is garbage
 	}
 	c.logger.InfoContext(ctx, "joined the replicas of the vault", slog.String("incarnation", l.Member().Incarnation), slog.Duration("bound", r.bound))
-	if err := l.Renew(ctx, c.state.Load().snap.RootID()); err != nil {
-		return err
+	return l.Renew(ctx, c.state.Load().snap.RootID())
+}
+
+// endNamesakes fences what processes of this node's name have left in the root: they are gone, or have to go.
+func (c *changer) endNamesakes(ctx context.Context) error {
+	self := c.replicas.incarnation()
+	if self == "" {
+		return nil
 	}
 	for _, m := range c.state.Load().snap.Members() {
-		if m.Node == c.node && m.Incarnation != l.Member().Incarnation {
-			if err := r.peers.End(ctx, m); err != nil {
-				return err
+		if m.Node == c.node && m.Incarnation != self {
+			ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+			err := c.replicas.peers.End(ctx, m)
+			cancel()
+			if err != nil {
+				return storeError(err)
 			}
 		}
 	}
@@ -308,6 +322,33 @@ func (c *changer) removeEnded(ctx context.Context) error {
 	}
 	r.peers.Forget(ctx, c.state.Load().snap)
 	return nil
+}
+
+// collectEvery is at how many minutes garbage is collected: what replicas that crashed have left, so that once in a while
+// by any of them is enough.
+const collectEvery = 6 * 60
+
+// tidy looks after what replicas leave behind on the store that they share: members that somebody fenced and did not live to
+// remove, and garbage.
+func (c *changer) tidy(ctx context.Context) error {
+	r := c.replicas
+	if r.peers == nil {
+		return nil
+	}
+	if _, err := r.peers.States(ctx, c.state.Load().snap); err != nil {
+		return storeError(err)
+	}
+	if rand.N(collectEvery) > 0 { //nolint:gosec // so that replicas do not do it at once
+		return nil
+	}
+	n, err := c.store.Collect(ctx)
+	if errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	if n > 0 {
+		c.logger.InfoContext(ctx, "garbage was collected", slog.Int("blobs", n))
+	}
+	return storeError(err)
 }
 
 // leave takes this process out of the root, after it has stopped minting. What fails here the next change does.

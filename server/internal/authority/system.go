@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -28,8 +29,8 @@ type Status struct {
 	Reasons []string
 	// Root is the head of the store.
 	Root store.RootID
-	// KEKs are the URIs of the keys that wrap the root key.
-	KEKs []string
+	// KEKs are the keys that wrap the root key, and those that are to.
+	KEKs []KEK
 	// Keys is how many there are that open; DamagedKeys names those that do not, and the damaged shards of the store,
 	// in which others may be.
 	Keys        int
@@ -81,7 +82,7 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 		snap := call.state.snap
 		status = Status{
 			VaultID: snap.Vault(), Node: s.node,
-			Root: snap.RootID(), KEKs: s.config.KEKs,
+			Root: snap.RootID(), KEKs: s.keks(snap),
 			Keys: snap.Len(), DamagedKeys: append(call.state.damaged(), call.state.damagedShards()...),
 			PolicyRevision: snap.PolicyNumber(),
 			Log: LogStatus{
@@ -92,6 +93,9 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 			Started: s.started, Now: s.now(),
 		}
 		for _, err := range s.obstacles(call.state) {
+			if errors.Is(err, errLapsed) {
+				err = inFull(err) // why the store is not heard from is for operators to put right
+			}
 			status.Reasons = append(status.Reasons, err.Error())
 		}
 		var err error

@@ -83,6 +83,7 @@ type vault struct {
 	t       testing.TB
 	clock   *clock
 	kek     envelope.KEK
+	more    []envelope.KEK // configured beside kek, which alone wraps the root key at first
 	memory  *storetest.MemoryBackend
 	backend *storetest.Faulty
 	fs      *storetest.FaultFS
@@ -98,7 +99,7 @@ type vault struct {
 func newVault(t testing.TB) *vault {
 	t.Helper()
 	v := &vault{
-		t: t, kek: storetest.KEK(), memory: storetest.Memory(), fs: storetest.NewFaultFS(), logs: new(bytes.Buffer),
+		t: t, kek: storetest.KEK(), more: []envelope.KEK{&namedKEK{KEK: storetest.KEK(), uri: "memory:spare"}}, memory: storetest.Memory(), fs: storetest.NewFaultFS(), logs: new(bytes.Buffer),
 		clock: &clock{now: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)},
 	}
 	made, err := Init(t.Context(), InitConfig{
@@ -145,14 +146,22 @@ func (v *vault) open() error {
 	}
 	a, err := Open(v.t.Context(), Config{
 		Store: s, LogFS: v.fs, Node: nodeName, Operators: []string{operatorID}, TrustDomain: trustDomain,
-		Now: v.clock.Now, Logger: v.logger(), Watcher: v.watcher,
+		KEKs: uris(v.storeConfig().KEKs), Now: v.clock.Now, Logger: v.logger(), Watcher: v.watcher,
 	})
 	v.Authority = a
 	return err
 }
 
+func uris(keks []envelope.KEK) []string {
+	var all []string
+	for _, k := range keks {
+		all = append(all, k.URI())
+	}
+	return all
+}
+
 func (v *vault) storeConfig() store.Config {
-	return store.Config{Backend: v.backend, KEKs: []envelope.KEK{v.kek}, Node: nodeName, Now: v.clock.Now, Logger: v.logger()}
+	return store.Config{Backend: v.backend, KEKs: append([]envelope.KEK{v.kek}, v.more...), Node: nodeName, Now: v.clock.Now, Logger: v.logger()}
 }
 
 func (v *vault) mustOpen() {

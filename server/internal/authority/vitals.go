@@ -82,7 +82,7 @@ func (s *System) Vitals() Vitals {
 	snap := current.snap
 	v := Vitals{
 		Root: snap.RootID(), PolicyRevision: snap.PolicyNumber(), Keys: current.watched(), DamagedShards: len(current.damagedShards()),
-		OpenKeys: s.store.OpenKeys(), KEKs: s.config.KEKs, Log: s.changer.log.Stats(), LastAnchor: s.log.lastAnchor(), Started: s.started,
+		OpenKeys: s.store.OpenKeys(), KEKs: snap.KEKs(), Log: s.changer.log.Stats(), LastAnchor: s.log.lastAnchor(), Started: s.started,
 	}
 	for _, err := range s.obstacles(current) {
 		var refused *Error
