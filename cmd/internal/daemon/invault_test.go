@@ -202,7 +202,7 @@ func TestNodesOnVault(t *testing.T) {
 	o.refused(cli.Malformed, []string{"init", "--dir", first, "--kek", "vault-transit:transit/signet"}, "--vault FILE")
 	o.refused(cli.Malformed, []string{"init", "--dir", first, "--store", "vault"}, "--vault FILE")
 	o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.connection, "--store", "file", "--kek", "file:kek"}, "neither the store nor a KEK")
-	o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.write("typo.yaml", "adress: x\n")}, "unknown key adress", "setup.sh")
+	o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.write("typo.yaml", "host: x\n")}, "unknown key host", "setup.sh")
 	if _, err := os.Stat(first); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("the directory is there: %v", err)
 	}
