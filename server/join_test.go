@@ -19,7 +19,7 @@ func TestJoin(t *testing.T) {
 	backend, keks := storetest.Shared(), []envelope.KEK{storetest.KEK()}
 	logs := t.TempDir()
 	made, err := server.Init(t.Context(), server.InitConfig{
-		Backend: backend, KEKs: keks, LogDir: filepath.Join(logs, "1"), Node: "node-1", TrustDomain: "signet.local",
+		Backend: backend, KEKs: keks, LogDir: filepath.Join(logs, "1"), Node: "node-1", TrustDomain: "signet.test",
 		Now: time.Now, Operator: servertest.OperatorID, Hosts: []string{"localhost"},
 	})
 	if err != nil {
@@ -31,7 +31,7 @@ func TestJoin(t *testing.T) {
 			t.Fatal(err)
 		}
 		return server.Join(t.Context(), server.Config{
-			Backend: keptOpen{backend}, KEKs: keks, LogDir: dir, Node: node, TrustDomain: "signet.local",
+			Backend: keptOpen{backend}, KEKs: keks, LogDir: dir, Node: node, TrustDomain: "signet.test",
 			Operators: []string{servertest.OperatorID}, Now: time.Now,
 		}, servertest.OperatorID, reqs)
 	}
