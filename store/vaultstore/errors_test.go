@@ -46,8 +46,8 @@ func TestErrorsByName(t *testing.T) {
 	check := func(name string, err, want error) {
 		t.Helper()
 		for _, e := range all {
-			if errors.Is(err, e) != (e == want) {
-				t.Errorf("%s: %v: errors.Is %v is %t", name, err, e, e != want)
+			if errors.Is(err, e) != errors.Is(want, e) {
+				t.Errorf("%s: %v: errors.Is %v is %t", name, err, e, errors.Is(err, e))
 			}
 		}
 	}

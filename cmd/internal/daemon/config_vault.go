@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -135,6 +136,24 @@ func (h *hashicorp) absolute(dir string) {
 			*f.path = filepath.Join(dir, *f.path)
 		}
 	}
+}
+
+// look says which of the files that are named cannot be read.
+func (h *hashicorp) look() error {
+	var errs []error
+	for _, named := range h.files() {
+		if *named.path == "" {
+			continue
+		}
+		f, err := os.Open(*named.path)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("vault: %s: %w", named.key, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // config is how Vault is reached. The block is valid.

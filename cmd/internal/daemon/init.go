@@ -400,7 +400,7 @@ func (p *program) build(ctx context.Context, tmp string, b blueprint) (*server.I
 		}
 	}
 	c := newConfig(b, tmp)
-	if err := createKEKs(c); err != nil {
+	if err := errors.Join(lookForFiles(c), createKEKs(c)); err != nil {
 		return nil, err
 	}
 	keks, err := openKEKs(ctx, c, discard())

@@ -202,7 +202,7 @@ func TestNodesOnVault(t *testing.T) {
 	o.refused(cli.Malformed, []string{"init", "--dir", first, "--kek", "vault-transit:transit/signet"}, "--vault FILE")
 	o.refused(cli.Malformed, []string{"init", "--dir", first, "--store", "vault"}, "--vault FILE")
 	o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.connection, "--store", "file", "--kek", "file:kek"}, "neither the store nor a KEK")
-	o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.write("typo.yaml", "adress: x\n")}, "unknown key adress", "setup.sh")
+	o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.write("typo.yaml", "host: x\n")}, "unknown key host", "setup.sh")
 	if _, err := os.Stat(first); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("the directory is there: %v", err)
 	}
@@ -349,7 +349,8 @@ func TestVaultRefused(t *testing.T) {
 		{"another CA", []string{"ca: " + o.v.CA, "ca: tls/ca.pem"}, cli.Unavailable, []string{"certificate", "see that ca, in the block vault"}, true},
 		{"another name", []string{"  mount: signet", "  server_name: other\n  mount: signet"}, cli.Unavailable, []string{"see that ca, in the block vault"}, true},
 		{"another role", []string{"role_id: ", "role_id: x"}, cli.Denied, []string{"see that auth"}, true},
-		{"no secret id", []string{"secret-id-", "nothing-"}, cli.Other, []string{"no such file"}, false},
+		{"no secret id", []string{"secret-id-", "nothing-"}, cli.Malformed, []string{"vault: auth.approle.secret_id_file: ", "no such file", "bring the file"}, true},
+		{"no CA", []string{"ca: ", "ca: /nowhere"}, cli.Malformed, []string{"vault: ca: ", "bring the file"}, true},
 		{"a path that the policy does not have", []string{"path: vault", "path: other"}, cli.Denied, []string{"403", "deploy/vault/policy.hcl"}, true},
 		{"a mount that is none", []string{"mount: signet", "mount: other"}, cli.Malformed, []string{"this mount of Vault cannot keep a vault", "deploy/vault/setup.sh"}, true},
 		{"KV version 1", as("mount: signet", "mount: old"), cli.Malformed, []string{"KV version 1"}, true},
@@ -444,15 +445,29 @@ func TestHalfMadeOnVault(t *testing.T) {
 	// As it says.
 	connection := o.setUp("vault-2.yaml", "SIGNET_PATH=vault-2")
 	first := o.path("first")
-	o.ok("init", "--dir", first, "--vault", connection, "--listen", "127.0.0.1:0")
+	o.ok("init", "--dir", first, "--vault", connection, "--listen", "127.0.0.1:0", "--kek", "vault-transit:transit/signet", "--kek", "file:keys/kek")
 	second := o.path("second")
+	key := filepath.Join("keys", "kek")
+	move := func(from, to string) {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move(filepath.Join(first, key), o.path("kek"))
+	o.refused(cli.Malformed, []string{"join", "--dir", second, "--from", filepath.Join(first, configFile), "--node", "node-2"}, "keks[1]", "bring the KEK")
+	move(o.path("kek"), filepath.Join(first, key))
 	o.now = fill(second)
 	o.refused(cli.Other, []string{"join", "--dir", second, "--from", filepath.Join(first, configFile), "--node", "node-2"}, "the vault knows node-2 now", "another --node")
 	o.now = time.Now
 	second = o.path("third")
 	o.refused(cli.Conflict, []string{"join", "--dir", second, "--from", filepath.Join(first, configFile), "--node", "node-2"}, "a node of this name already")
 	o.ok("join", "--dir", second, "--from", filepath.Join(first, configFile), "--node", "node-3", "--listen", "127.0.0.1:0")
-	o.ok("check", "--config", filepath.Join(second, configFile))
+	// Either KEK opens it there, too.
+	o.ok("check", "--config", o.edited(filepath.Join(second, configFile), "- vault-transit:transit/signet\n", ""))
+	o.ok("check", "--config", o.edited(filepath.Join(second, configFile), "- file:keys/kek\n", ""))
+	if fi, err := os.Stat(filepath.Join(second, key)); err != nil || fi.Mode() != 0o600 {
+		t.Errorf("the copy of the KEK is %v, %v", fi, err)
+	}
 	hidden, err := filepath.Glob(o.path(".*.new-*"))
 	if err != nil || len(hidden) != 0 {
 		t.Errorf("%v is left, %v", hidden, err)

@@ -30,6 +30,9 @@ func (p *program) assemble(ctx context.Context, c *config) (server.Config, error
 		return server.Config{}, err
 	}
 	logger := slog.New(handler)
+	if err := lookForFiles(c); err != nil {
+		return server.Config{}, err
+	}
 	keks, err := openKEKs(ctx, c, logger)
 	if err != nil {
 		return server.Config{}, err
@@ -49,6 +52,17 @@ func (p *program) assemble(ctx context.Context, c *config) (server.Config, error
 		Now:         p.Now,
 		Logger:      logger,
 	}, nil
+}
+
+// lookForFiles looks for what the block vault names, before it is needed to reach Vault.
+func lookForFiles(c *config) error {
+	if c.Vault == nil {
+		return nil
+	}
+	if err := c.Vault.look(); err != nil {
+		return &cli.Failure{Code: cli.Malformed, Err: err, Todo: "bring the file to where it is named, readable for this user, or correct the block vault; paths are relative to the config"}
+	}
+	return nil
 }
 
 // open opens the store, which the server then closes. It creates none.
