@@ -27,6 +27,7 @@ type replicas struct {
 	past []string
 	// caughtUp is when the store was last seen not to be older than what is decided on.
 	caughtUp atomic.Pointer[time.Time]
+	unheard  atomic.Pointer[error] // why the last look at the store came to nothing; nil: it did not
 	trouble  atomic.Pointer[error] // why the lease is not renewed; nil: it is
 	poke     chan struct{}         // renew now
 	lost     chan error            // gets why this process must end; of capacity 1
@@ -119,8 +120,10 @@ func (c *changer) catchUp(ctx context.Context) error {
 	asked := c.now()
 	snap, err := c.store.Reload(ctx)
 	if err != nil {
+		c.replicas.unheard.Store(&err)
 		return storeError(err)
 	}
+	c.replicas.unheard.Store(nil)
 	c.replicas.caughtUp.Store(&asked)
 	if snap == c.state.Load().snap {
 		return nil
@@ -182,7 +185,10 @@ func (c *changer) renew(ctx context.Context) error {
 		return c.join(ctx)
 	}
 	if at := r.caughtUp.Load(); at == nil || c.now().Sub(*at) >= r.bound {
-		return errors.New("the store has not answered, or has answered with an older state than was seen before")
+		if cause := r.unheard.Load(); cause != nil {
+			return fmt.Errorf("the store is not heard from: %w", *cause)
+		}
+		return errors.New("the store is not heard from")
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(lease.Every(r.bound), time.Second))
 	defer cancel()
@@ -400,7 +406,7 @@ func (c *changer) everywhere(ctx context.Context, snap *store.Snapshot, call *ca
 	r.renewSoon()
 	fenced, err := r.peers.Await(ctx, snap)
 	e := call.entry
-	e.Action, e.Time, e.Root = string(actionEverywhere), time.Time{}, nil
+	e.Action, e.Time, e.Root, e.Justification = string(actionEverywhere), time.Time{}, nil, ""
 	e.Outcome, e.Reason = auditlog.Done, fmt.Sprintf("every replica has revision %d", snap.RootID().Revision)
 	if len(fenced) > 0 {
 		e.Reason += ", or was fenced and waited out: " + lease.Nodes(fenced)
