@@ -2,10 +2,11 @@ package authority
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -167,7 +168,7 @@ func (c *changer) keepLease(ctx context.Context) {
 			if r.trouble.Swap(&err) == nil {
 				c.logger.WarnContext(ctx, "the lease cannot be renewed; minting goes on until it ends", slog.Duration("bound", r.bound), slog.Any("error", inFull(err)))
 			}
-			pause = min(lease.Every(r.bound), time.Second)/2 + rand.N(100*time.Millisecond) //nolint:gosec // so that replicas do not ask in step
+			pause = min(lease.Every(r.bound), time.Second)/2 + jitter(100*time.Millisecond)
 		default:
 			if r.trouble.Swap(nil) != nil {
 				c.logger.InfoContext(ctx, "the lease is renewed again")
@@ -297,10 +298,17 @@ func (c *changer) commitMembers(ctx context.Context, edit func(*store.Tx) error)
 	return c.settle(ctx)
 }
 
+// jitter is a random time below limit, so that replicas do not do things in step.
+func jitter(limit time.Duration) time.Duration {
+	var b [4]byte
+	rand.Read(b[:]) // never fails
+	return time.Duration(float64(limit) * float64(binary.LittleEndian.Uint32(b[:])) / (1 << 32))
+}
+
 // pauseBeforeRetry keeps replicas that change the store at once from doing so in step.
 func pauseBeforeRetry(ctx context.Context) {
 	select {
-	case <-time.After(rand.N(20 * time.Millisecond)): //nolint:gosec // not a secret
+	case <-time.After(jitter(20 * time.Millisecond)):
 	case <-ctx.Done():
 	}
 }
@@ -330,9 +338,8 @@ func (c *changer) removeEnded(ctx context.Context) error {
 	return nil
 }
 
-// collectEvery is at how many minutes garbage is collected: what replicas that crashed have left, so that once in a while
-// by any of them is enough.
-const collectEvery = 6 * 60
+// collectEvery is how often garbage is collected: what replicas that crashed have left, so that once in a while is enough.
+const collectEvery = 6 * time.Hour
 
 // tidy looks after what replicas leave behind on the store that they share: members that somebody fenced and did not live to
 // remove, and garbage.
@@ -344,7 +351,7 @@ func (c *changer) tidy(ctx context.Context) error {
 	if _, err := r.peers.States(ctx, c.state.Load().snap); err != nil {
 		return storeError(err)
 	}
-	if rand.N(collectEvery) > 0 { //nolint:gosec // so that replicas do not do it at once
+	if jitter(collectEvery) >= housekeeping {
 		return nil
 	}
 	n, err := c.store.Collect(ctx)
