@@ -25,8 +25,10 @@ type Report struct {
 // that it could not look; what it found is in the report. It holds commits off
 // while it runs.
 func (s *Store) Fsck(ctx context.Context) (Report, error) {
-	s.commits.Lock()
-	defer s.commits.Unlock()
+	if err := s.lock(ctx); err != nil {
+		return Report{}, fmt.Errorf("checking the store: %w", err)
+	}
+	defer s.unlock()
 	if s.closed.Load() {
 		return Report{}, fmt.Errorf("checking the store: %w", ErrClosed)
 	}
