@@ -31,6 +31,10 @@ var (
 	// ErrUnavailable: not now; nothing was changed, and no token is lost that was meant for one use. Where that is not known it is
 	// ErrUnknown.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrUnknown: nobody knows whether it was done. The call may have been accepted before it failed: a token may have been minted and
+	// recorded, or a change made, and the call was not repeated, for it must not be done twice in silence. The audit log tells, and of a
+	// token the exposure at the revocation of its key. It is never ErrUnavailable; it may be the context's error, too.
+	ErrUnknown = errors.New("outcome unknown")
 	// ErrUntrusted: the server's certificate does not verify, by the configured CA or for the name; nothing was sent.
 	ErrUntrusted = errors.New("the server is not trusted")
 	// ErrRateLimited: too often; Error.RetryAfter says when again.

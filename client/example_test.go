@@ -211,3 +211,16 @@ func TestYourProgramWhenTheKeyIsOff(t *testing.T) {
 		t.Errorf("error is %v, want ErrKeyDisabled", err)
 	}
 }
+
+// Every server of a vault has a log of its own, and each says which.
+func ExampleClient_Replicas() {
+	var c *client.Client // from Dial
+	for _, r := range c.Replicas() {
+		origin, err := r.Origin(context.Background())
+		if err != nil {
+			fmt.Println(r.Address, err)
+			continue
+		}
+		fmt.Println(r.Address, "writes", origin)
+	}
+}

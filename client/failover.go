@@ -31,12 +31,8 @@ import (
 // TokenSource wants a token and asks again in any case, so that its mints always go elsewhere.
 //
 // An address that takes a mint and does not answer is given up when half of the time is gone, and after patience at the latest, where
-// there is another one to go to and the mint may be repeated; it then gets no mints for a while. All attempts together have the call's one deadline.
-
-// ErrUnknown: nobody knows whether it was done. The call may have been accepted before it failed: a token may have been minted and
-// recorded, or a change made, and the call was not repeated, for it must not be done twice. The audit log tells, and of a token the
-// exposure at the revocation of its key. It is never ErrUnavailable.
-var ErrUnknown = errors.New("outcome unknown")
+// there is another one to go to and the mint may be repeated. It then gets no mints for a while, nor does one that has not answered a
+// mint that was waited for to the end. All attempts together have the call's one deadline.
 
 const (
 	patience = 5 * time.Second  // how long a server may take for a mint that another one could do
@@ -208,6 +204,7 @@ func (c *call) attempt(ctx context.Context) attempted {
 	if c.kind == mints && (c.again || !single(c.args)) {
 		r.limit, r.giveUp = func() time.Duration { return shareOf(ctx) }, func() { cancel(errSlow) }
 	}
+	began := time.Now()
 	err := c.ClientConnInterface.Invoke(within, c.method, c.args, c.reply, opts...)
 	at, nowhere := r.end()
 	a := attempted{sent: p.Addr != nil, at: at}
@@ -219,6 +216,8 @@ func (c *call) attempt(ctx context.Context) attempted {
 	case errors.Is(context.Cause(within), errSlow) && status.Code(err) == codes.Canceled:
 		at.suspect(time.Now())
 		err = status.Errorf(codes.Unavailable, "%s took the call and has not answered", at.address)
+	case c.kind == mints && a.sent && status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= patience:
+		at.suspect(time.Now())
 	}
 	a.err = fromGRPC(err)
 	return a
@@ -256,7 +255,7 @@ func (c *call) outcome(a attempted) outcome {
 		if !a.sent {
 			return settled
 		}
-		switch e.st.Code() { //nolint:exhaustive // the others are answers
+		switch e.st.Code() {
 		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss:
 			return unknown
 		default:

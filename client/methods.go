@@ -58,8 +58,11 @@ var kindOf = map[string]kind{
 	signetv1.AuditService_ProveInclusion_FullMethodName:    reads,
 	signetv1.AuditService_ProveConsistency_FullMethodName:  reads,
 	signetv1.SystemService_GetStatus_FullMethodName:        reads,
+	signetv1.SystemService_ListMembers_FullMethodName:      reads,
 	signetv1.SystemService_IssueCertificate_FullMethodName: changes,
 	signetv1.SystemService_Acknowledge_FullMethodName:      changes,
+	signetv1.SystemService_ForgetMember_FullMethodName:     changes,
+	signetv1.SystemService_Rewrap_FullMethodName:           changes,
 }
 
 // serviceConfig says how grpc makes calls: to whom (balance.go, by what the servers say of themselves), with which deadline unless the

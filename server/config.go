@@ -30,6 +30,8 @@ type Config struct {
 	Backend store.Backend
 	// KEKs wrap the root key; each alone opens the store.
 	KEKs []envelope.KEK
+	// VaultID is the id that the vault must have; "" takes the one that is there.
+	VaultID string
 	// LogDir is the directory of the audit log's segments. One that is missing is made, in a directory that must exist;
 	// for a vault that has a log that is as if the log had been emptied: a gap.
 	LogDir string

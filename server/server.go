@@ -166,7 +166,7 @@ func newAuthenticator(cfg Config) (*authn.Authenticator, error) {
 }
 
 func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
-	return store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Now: cfg.Now, Logger: cfg.logger()})
+	return store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Vault: cfg.VaultID, Now: cfg.Now, Logger: cfg.logger()})
 }
 
 // openCore opens store and log; the core closes both, but not the backend.

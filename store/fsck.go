@@ -22,8 +22,9 @@ type Report struct {
 
 // Fsck reads the root again, opens every record that it reaches, secrets too,
 // and compares what they say of each other. It changes nothing. An error means
-// that it could not look; what it found is in the report. It holds commits off
-// while it runs.
+// that it could not look; what it found is in the report. It holds commits of this
+// Store off while it runs; where another makes one, it begins again before it
+// says that something is damaged, and gives up in the end.
 func (s *Store) Fsck(ctx context.Context) (Report, error) {
 	if err := s.lock(ctx); err != nil {
 		return Report{}, fmt.Errorf("checking the store: %w", err)
@@ -32,13 +33,34 @@ func (s *Store) Fsck(ctx context.Context) (Report, error) {
 	if s.closed.Load() {
 		return Report{}, fmt.Errorf("checking the store: %w", ErrClosed)
 	}
+	for range loadTries {
+		r, err := s.fsck(ctx)
+		if err != nil {
+			return Report{}, fmt.Errorf("checking the store: %w", err)
+		}
+		if len(r.Damaged) == 0 {
+			return r, nil
+		}
+		raw, err := s.cfg.Backend.Root(ctx)
+		if err != nil {
+			return Report{}, fmt.Errorf("checking the store: %w", err)
+		}
+		if digest(raw) == r.Root.Digest {
+			return r, nil
+		}
+	}
+	return Report{}, fmt.Errorf("checking the store: %w", errChanging)
+}
+
+// fsck is Fsck at one root.
+func (s *Store) fsck(ctx context.Context) (Report, error) {
 	raw, err := s.cfg.Backend.Root(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("checking the store: %w", err)
+		return Report{}, err
 	}
 	snap, err := s.src.load(ctx, raw, s.Snapshot().rootOnly())
 	if err != nil {
-		return Report{}, fmt.Errorf("checking the store: %w", err)
+		return Report{}, err
 	}
 	f := &fsck{
 		store: s, snap: snap, reach: map[Ref]bool{},
@@ -46,13 +68,13 @@ func (s *Store) Fsck(ctx context.Context) (Report, error) {
 	}
 	for _, sh := range snap.shards {
 		if err := f.shard(ctx, sh); err != nil {
-			return Report{}, fmt.Errorf("checking the store: %w", err)
+			return Report{}, err
 		}
 	}
 	f.policies()
 	for ref, err := range s.cfg.Backend.List(ctx) {
 		if err != nil {
-			return Report{}, fmt.Errorf("checking the store: listing blobs: %w", err)
+			return Report{}, fmt.Errorf("listing blobs: %w", err)
 		}
 		if !f.reach[ref] {
 			f.Garbage = append(f.Garbage, ref)

@@ -1,11 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/p8signet/signet/proto/sealed"
@@ -19,12 +20,55 @@ type source struct {
 	vault   string // the vault it must be; "" for any
 }
 
-// load authenticates a root and reads the state at it. What prev has already,
-// unchanged, is taken from there; prev may be nil.
+// loadTries is how often a load begins again because the root has been replaced.
+const loadTries = 5
+
+// errChanging says that a read did not come to an end between two commits.
+var errChanging = errors.New("the store keeps changing while it is read; try again")
+
+// load authenticates a root and reads the state at it, or at a later root that has
+// taken its place in the meantime: what the earlier one reached may be deleted by
+// then, and that is no damage. What prev has already, unchanged, is taken from
+// there; prev may be nil.
 //
 // An error means that nothing of the root may be used. Shards and records that
 // do not open are no error: they are damage, kept in the snapshot.
 func (src source) load(ctx context.Context, raw []byte, prev *Snapshot) (*Snapshot, error) {
+	s, err := src.loadOnce(ctx, raw, prev)
+	for n := 1; err == nil && s.misses(); n++ {
+		if n == loadTries {
+			s.discard(prev)
+			return nil, errChanging
+		}
+		if raw, err = src.backend.Root(ctx); err != nil {
+			s.discard(prev)
+			return nil, fmt.Errorf("looking whether the root has been replaced: %w", err)
+		}
+		if bytes.Equal(raw, s.raw) {
+			break // it is the current one: this is damage
+		}
+		was := s
+		if s, err = src.loadOnce(ctx, raw, was); err != nil || !sameKeys(s.root.Keys, was.root.Keys) {
+			was.discard(prev)
+		}
+	}
+	return s, err
+}
+
+// misses says whether something does not open because a blob is not there.
+func (s *Snapshot) misses() bool {
+	return slices.ContainsFunc(s.Damage(), func(d Damage) bool { return errors.Is(d.Err, ErrNoBlob) })
+}
+
+// discard wipes the root keys of a snapshot that is not used, unless they are those of prev, which may be nil.
+func (s *Snapshot) discard(prev *Snapshot) {
+	if prev == nil || !sameKeys(prev.root.Keys, s.root.Keys) {
+		s.keys.wipe()
+	}
+}
+
+// loadOnce is load at one root.
+func (src source) loadOnce(ctx context.Context, raw []byte, prev *Snapshot) (*Snapshot, error) {
 	t, err := parseRoot(raw)
 	if err != nil {
 		return nil, err
@@ -68,6 +112,7 @@ func (src source) read(ctx context.Context, t *rootText, keys keyring, prev *Sna
 // seal finishes a snapshot whose shards are complete.
 func (s *Snapshot) seal() {
 	s.sorted = sync.OnceValue(func() []*Key { return sortKeys(&s.shards) })
+	s.damage = sync.OnceValue(s.findDamage)
 }
 
 func sameKeys(a, b []rootKey) bool {
@@ -82,13 +127,17 @@ func sameKeys(a, b []rootKey) bool {
 	return true
 }
 
+// readers is how many shards are read at once: more than there are processors, for
+// where reading is mostly waiting for another machine.
+const readers = 16
+
 // readShards fills s.shards, several at a time. It fails only when the Backend
 // does not answer or ctx ends.
 func (s *Snapshot) readShards(ctx context.Context, r reader, prev *Snapshot) error {
 	var wg sync.WaitGroup
 	next := make(chan int)
 	var errs [shards]error
-	for range min(runtime.GOMAXPROCS(0), 8) {
+	for range readers {
 		wg.Go(func() {
 			for i := range next {
 				var old *shard

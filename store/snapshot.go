@@ -23,7 +23,8 @@ type Snapshot struct {
 	fingerprints fingerprints
 	policy       *PolicyRevision
 	policyErr    error
-	sorted       func() []*Key // all keys that open, by name; computed once
+	sorted       func() []*Key   // all keys that open, by name; computed once
+	damage       func() []Damage // what does not open; computed once
 }
 
 // shard is one shard, read.
@@ -154,7 +155,9 @@ type Damage struct {
 
 // Damage lists what did not open when the snapshot was read. Secrets are not
 // among it: they are opened when they are used, or by Fsck.
-func (s *Snapshot) Damage() []Damage {
+func (s *Snapshot) Damage() []Damage { return slices.Clone(s.damage()) }
+
+func (s *Snapshot) findDamage() []Damage {
 	var d []Damage
 	for i, sh := range s.shards {
 		if sh.err != nil {

@@ -299,21 +299,48 @@ func (s *Store) Close() error {
 }
 
 // lend opens a record of a snapshot and lends its plaintext to use. A blob that
-// is gone under a snapshot that is no longer the current one was replaced; it is
-// looked for under the current one then.
+// is gone was replaced, if the snapshot is not that of the current root, and is
+// looked for under that one then. Only under the current root it is damage.
 func (s *Store) lend(ctx context.Context, snap *Snapshot, r record, use func(plain []byte) error) error {
-	for {
+	for range loadTries {
 		e, err := snap.entryOf(r)
-		if err != nil {
+		if err == nil {
+			envelope.Secret(func() {
+				err = reader{Backend: s.cfg.Backend, vault: snap.root.Vault, keys: snap.keys}.open(ctx, r, e, use)
+			})
+		}
+		if !errors.Is(err, ErrNoBlob) {
 			return err
 		}
-		envelope.Secret(func() {
-			err = reader{Backend: s.cfg.Backend, vault: snap.root.Vault, keys: snap.keys}.open(ctx, r, e, use)
-		})
-		if cur := s.Snapshot(); errors.Is(err, ErrNoBlob) && snap != cur {
-			snap = cur
-			continue
+		next, done, nerr := s.newer(ctx, snap)
+		switch {
+		case nerr != nil:
+			return fmt.Errorf("reading %s, whose blob is gone, and looking for a newer root: %w", r, nerr)
+		case next == nil:
+			return err
 		}
-		return err
+		defer done()
+		snap = next
 	}
+	return fmt.Errorf("reading %s: %w", r, errChanging)
+}
+
+// newer is the state at a later root than that of snap, until done is called; nil if snap's is the current one. It is not
+// adopted: that is for those who poll the root.
+func (s *Store) newer(ctx context.Context, snap *Snapshot) (next *Snapshot, done func(), err error) {
+	if cur := s.Snapshot(); cur.id.Revision > snap.id.Revision {
+		return cur, func() {}, nil
+	}
+	raw, err := s.cfg.Backend.Root(ctx)
+	if err != nil || digest(raw) == snap.id.Digest {
+		return nil, nil, err
+	}
+	if next, err = s.src.load(ctx, raw, snap); err != nil {
+		return nil, nil, err
+	}
+	if next.id.Revision <= snap.id.Revision {
+		next.discard(snap)
+		return nil, nil, fmt.Errorf("%w: revision %d is known, and revision %d is answered", ErrStale, snap.id.Revision, next.id.Revision)
+	}
+	return next, func() { next.discard(snap) }, nil
 }

@@ -73,7 +73,10 @@ func (a *app) printUsage(u *signetv1.GetUsageResponse) error {
 		if l.GetBeginTime() != nil {
 			what += ", begins " + clock(l.GetBeginTime())
 		}
-		if l.GetUnreachable() != "" {
+		switch {
+		case l.GetUnreachable() != "" && l.GetSize() == 0:
+			what = fmt.Sprintf("%s, NOT COUNTED: %s", l.GetOrigin(), l.GetUnreachable())
+		case l.GetUnreachable() != "":
 			what += "; NOT ALL COUNTED: " + l.GetUnreachable()
 		}
 		facts = append(facts, [2]string{"log", what})

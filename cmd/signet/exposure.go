@@ -44,25 +44,30 @@ func (a *app) exposure(ctx context.Context, cl *client.Client, req *signetv1.Rev
 		}
 	}
 	for _, n := range rs.absent {
-		origin, err := auditlog.ParseOrigin(n.origin)
-		if err != nil {
-			a.warn("who holds tokens is not known of the log of %s", n)
+		if n.origin == "" {
+			a.warn("who holds tokens by the log of this server is not known: %s", n)
 			continue
 		}
-		setExposure(x, &signetv1.LogExposure{Origin: n.origin, Unreachable: n.err.Error()}, origin)
+		addUnasked(x, &signetv1.LogExposure{Origin: n.origin, Unreachable: n.err.Error()})
 	}
 	return rs.several
 }
 
-// told says whether an exposure has what a node's logs know: one of them at least was asked.
-func told(x *signetv1.Exposure, node auditlog.Origin) bool {
-	return slices.ContainsFunc(x.GetLogs(), func(l *signetv1.LogExposure) bool {
-		o, err := auditlog.ParseOrigin(l.GetOrigin())
-		return err == nil && o.KeyName() == node.KeyName() && l.GetUnreachable() == ""
-	})
+// nodeOf is the node whose log an exposure names: "<vault id>/<node>", with or without a log's id behind it.
+func nodeOf(l *signetv1.LogExposure) string {
+	if o, err := auditlog.ParseOrigin(l.GetOrigin()); err == nil {
+		return o.KeyName()
+	}
+	return l.GetOrigin()
 }
 
-// addExposure adds the answer of a node: what its own logs know, the names of others, and the later of the two bounds.
+// told says whether an exposure has what a node's logs know: one of them at least was asked.
+func told(x *signetv1.Exposure, node auditlog.Origin) bool {
+	return slices.ContainsFunc(x.GetLogs(), func(l *signetv1.LogExposure) bool { return nodeOf(l) == node.KeyName() && l.GetUnreachable() == "" })
+}
+
+// addExposure adds the answer of a node: what its own logs know, in the place of what others have said of them, the names of nodes that
+// were not named yet, and the later of the two bounds.
 func addExposure(x, more *signetv1.Exposure, node auditlog.Origin) {
 	if more.GetUnending() && !x.GetUnending() {
 		x.Unending, x.RemainingStep = true, more.GetRemainingStep()
@@ -70,26 +75,22 @@ func addExposure(x, more *signetv1.Exposure, node auditlog.Origin) {
 	if x.UpperBound = later(x.GetUpperBound(), more.GetUpperBound()); x.GetUnending() {
 		x.UpperBound = nil
 	}
+	x.Logs = slices.DeleteFunc(x.GetLogs(), func(l *signetv1.LogExposure) bool { return nodeOf(l) == node.KeyName() })
+	known := slices.Clone(x.GetLogs())
 	for _, l := range more.GetLogs() {
-		setExposure(x, l, node)
+		if !slices.ContainsFunc(known, func(k *signetv1.LogExposure) bool { return nodeOf(k) == nodeOf(l) }) {
+			x.Logs = append(x.Logs, l)
+		}
 	}
 }
 
-// setExposure puts what is known of a log in the place of what was said of it before, where that is less: it was not asked then, and
-// the node is its own. A node that is named by another of its logs is not named again.
-func setExposure(x *signetv1.Exposure, l *signetv1.LogExposure, node auditlog.Origin) {
-	own := func(origin string) bool {
-		o, err := auditlog.ParseOrigin(origin)
-		return err == nil && o.KeyName() == node.KeyName()
-	}
-	for i, known := range x.GetLogs() {
-		switch {
-		case known.GetOrigin() == l.GetOrigin():
-			if known.GetUnreachable() != "" && (own(l.GetOrigin()) || l.GetUnreachable() == "") {
-				x.Logs[i] = l
+// addUnasked names a log that could not be asked, if nothing of its node was.
+func addUnasked(x *signetv1.Exposure, l *signetv1.LogExposure) {
+	for _, known := range x.GetLogs() {
+		if nodeOf(known) == nodeOf(l) {
+			if known.GetUnreachable() != "" {
+				known.Unreachable += "; " + l.GetUnreachable()
 			}
-			return
-		case l.GetUnreachable() != "" && own(l.GetOrigin()) && own(known.GetOrigin()) && known.GetUnreachable() != "" && l.GetTokens() == 0:
 			return
 		}
 	}

@@ -54,7 +54,7 @@ type replicas struct {
 const askOrigin = 10 * time.Second
 
 // errNoAddress is why a log of the config is absent.
-var errNoAddress = errors.New("none of the addresses has it")
+var errNoAddress = errors.New("no address has answered for it")
 
 // replicas finds out who writes which log. A config of one address and one node's logs is not asked: whatever answers there is what
 // was meant. Two addresses of one log are one replica. A log for which no key is pinned is read as that of one server is; a checkpoint
@@ -76,7 +76,9 @@ func (a *app) replicas(ctx context.Context, cl *client.Client) (*replicas, error
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, askOrigin)
 			defer cancel()
-			origins[i], errs[i] = r.Origin(ctx)
+			if origins[i], errs[i] = r.Origin(ctx); errors.Is(errs[i], context.DeadlineExceeded) {
+				errs[i] = fmt.Errorf("%w: no answer in %s", client.ErrUnavailable, askOrigin)
+			}
 		})
 	}
 	wg.Wait()

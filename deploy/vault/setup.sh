@@ -2,11 +2,11 @@
 # Sets a Vault up for Signet, from nothing: the KV v2 mount that it keeps its vault in, the transit key that wraps its root key,
 # the least policy that suffices, and an AppRole to sign in with. What is there already is left as it is, so it may be repeated.
 #
-#   VAULT_ADDR=https://vault.example:8200 VAULT_TOKEN=… [VAULT_CACERT=FILE] [VAULT_NAMESPACE=…] ./setup.sh SECRET-ID-FILE
+#   VAULT_ADDR=https://vault.example:8200 VAULT_TOKEN=… [VAULT_CACERT=FILE] [VAULT_NAMESPACE=…] ./setup.sh SECRET-ID-FILE >vault.yaml
 #
-# VAULT_TOKEN is an administrator's. SECRET-ID-FILE is made new, mode 0600; the role id is printed. Other names than the usual
-# come from SIGNET_MOUNT (signet), SIGNET_PATH (vault), SIGNET_TRANSIT (transit), SIGNET_KEY, SIGNET_ROLE and SIGNET_POLICY
-# (signet). It needs curl.
+# VAULT_TOKEN is an administrator's. SECRET-ID-FILE is made new, mode 0600. What is printed says how this Vault is reached, and is
+# what signetd init --vault takes; it holds no secret. Other names than the usual come from SIGNET_MOUNT (signet), SIGNET_PATH
+# (vault), SIGNET_TRANSIT (transit), SIGNET_KEY, SIGNET_ROLE and SIGNET_POLICY (signet). It needs curl.
 set -eu
 
 fail() { echo "setup.sh: $*" >&2; exit 1; }
@@ -37,7 +37,7 @@ field() { sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p'; }
 
 api GET sys/mounts >/dev/null || fail "Vault does not answer, or the token may not do this"
 
-there "sys/mounts/$mount" || api POST "sys/mounts/$mount" '{"type":"kv","description":"Signet","options":{"version":"2"}}'
+there "sys/mounts/$mount" || api POST "sys/mounts/$mount" '{"type":"kv","description":"Signet","options":{"version":"2"}}' >&2
 # A new mount is not ready at once.
 n=0
 until api POST "$mount/config" '{"cas_required":true,"delete_version_after":"0s"}' >/dev/null 2>&1; do
@@ -46,21 +46,37 @@ until api POST "$mount/config" '{"cas_required":true,"delete_version_after":"0s"
 	sleep 0.2
 done
 
-there "sys/mounts/$transit" || api POST "sys/mounts/$transit" '{"type":"transit"}'
+there "sys/mounts/$transit" || api POST "sys/mounts/$transit" '{"type":"transit"}' >&2
 there "$transit/keys/$key" || api POST "$transit/keys/$key" '{"type":"aes256-gcm96","derived":true}' >/dev/null
 
 text=$(sed -e "s|\"signet/\([a-z]*\)/vault/|\"$mount/\1/$path/|" -e "s|\"signet/config\"|\"$mount/config\"|" \
 	-e "s|mounts/signet\"|mounts/$mount\"|" -e "s|\"transit/\([a-z]*\)/signet\"|\"$transit/\1/$key\"|" "$here/policy.hcl" |
 	sed -e '/^#/d' -e '/^$/d' -e 's/\\/\\\\/g' -e 's/"/\\"/g' | awk '{printf "%s\\n", $0}')
-api PUT "sys/policies/acl/$policy" "{\"policy\":\"$text\"}"
+api PUT "sys/policies/acl/$policy" "{\"policy\":\"$text\"}" >&2
 
-there sys/auth/approle || api POST sys/auth/approle '{"type":"approle"}'
+there sys/auth/approle || api POST sys/auth/approle '{"type":"approle"}' >&2
 api POST "auth/approle/role/$role" \
-	"{\"token_policies\":[\"$policy\"],\"token_no_default_policy\":true,\"token_ttl\":\"1h\",\"token_max_ttl\":\"24h\",\"secret_id_num_uses\":0}"
+	"{\"token_policies\":[\"$policy\"],\"token_no_default_policy\":true,\"token_ttl\":\"1h\",\"token_max_ttl\":\"24h\",\"secret_id_num_uses\":0}" >&2
 id=$(api GET "auth/approle/role/$role/role-id" | field role_id)
 [ -n "$id" ] || fail "Vault did not say the role id"
 secret=$(api POST "auth/approle/role/$role/secret-id" '{}' | field secret_id)
 [ -n "$secret" ] || fail "Vault did not make a secret id"
 printf '%s\n' "$secret" >"$file"
 
-echo "role_id: $id"
+# whole FILE is its path from the root. Quoted as YAML has it: what stands between ' is as it is, but for ' itself.
+whole() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; }
+quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/''/g")"; }
+echo "address: $(quoted "$VAULT_ADDR")"
+[ -z "${VAULT_CACERT:-}" ] || echo "ca: $(quoted "$(whole "$VAULT_CACERT")")"
+[ -z "${VAULT_NAMESPACE:-}" ] || echo "namespace: $(quoted "$VAULT_NAMESPACE")"
+cat <<END
+mount: $mount
+path: $path
+auth:
+  approle:
+    secret_id_file: $(quoted "$(whole "$file")")
+    role_id: $id
+END
+usual=
+[ "$transit/$key" = transit/signet ] || usual=" --kek vault-transit:$transit/$key"
+echo "setup.sh: Vault is set up; with what was printed in vault.yaml: signetd init --dir DIR --vault vault.yaml$usual" >&2

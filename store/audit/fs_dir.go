@@ -135,23 +135,48 @@ func (d dirFS) Lock() (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the audit log: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err := d.take(f, syscall.LOCK_EX); err != nil {
+		return nil, err
+	}
+	// For the message of take only, so that it may fail.
+	_ = f.Truncate(0)
+	_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
+	return f, nil
+}
+
+// take locks f, or closes it.
+func (d dirFS) take(f *os.File, how int) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if err == nil {
-		// For the message below only, so that it may fail.
-		_ = f.Truncate(0)
-		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
-		return f, nil
+		return nil
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("locking the audit log: %w", err)
+		return fmt.Errorf("locking the audit log: %w", err)
 	}
 	pid, _ := io.ReadAll(io.LimitReader(f, 20))
 	who := strings.TrimSpace(string(pid))
 	if who == "" {
 		who = "unknown"
 	}
-	return nil, fmt.Errorf("%w (%s, process %s): stop that one first", ErrLocked, string(d), who)
+	return fmt.Errorf("%w (%s, process %s): stop that one first", ErrLocked, string(d), who)
+}
+
+// Look keeps the log's directory as it is until the closer is closed, for those who read the files in it, and writes nothing. Others
+// may look, too. ErrLocked if a process has the log open. A directory that is not there, or in which no log was ever open, has nobody
+// to keep off.
+func Look(dir string) (io.Closer, error) {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return io.NopCloser(nil), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking the audit log: %w", err)
+	}
+	if err := dirFS(dir).take(f, syscall.LOCK_SH); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 type dirFile struct{ *os.File }

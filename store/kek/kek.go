@@ -2,6 +2,8 @@
 //
 //	file:PATH   32 random bytes in a file of mode 0600 that belongs to us
 //
+// vault-transit:MOUNT/KEY is opened by package vaultstore, which knows how to reach Vault.
+//
 // # Trust
 //
 // Whoever reads a KEK and the store reads every key. A file KEK on the disk of
@@ -32,7 +34,7 @@ func Open(uri, dir string) (envelope.KEK, error) {
 	case "file":
 		return openFile(uri, rest, dir)
 	default:
-		return nil, fmt.Errorf("a KEK of an unknown scheme; this version knows file:PATH")
+		return nil, fmt.Errorf("a KEK of an unknown scheme; this version knows file:PATH and vault-transit:MOUNT/KEY")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,14 +95,13 @@ func (c *client) acquire(ctx context.Context) (string, lease, error) {
 // unecho keeps of an error of signing in what Vault is known to say: never what was sent.
 func (c *client) unecho(err error) error {
 	if status(err) == 0 {
-		return err // of the network or a file: it has no secret in it
+		return unanswered(err) // of the network or a file: it has no secret in it
 	}
 	a := &answer{Status: status(err)}
 	r, _ := errors.AsType[*vault.ResponseError](err)
-	for _, known := range []string{
-		"invalid role or secret ID", "invalid secret id", "invalid role ID", "permission denied", "Vault is sealed", "missing client token",
-		"service account name not authorized", "namespace not authorized", "invalid role name", "lease count quota exceeded", "rate limit quota exceeded",
-	} {
+	for _, known := range slices.Concat(signInRefusals, []string{
+		"permission denied", "Vault is sealed", "missing client token", "lease count quota exceeded", "rate limit quota exceeded",
+	}) {
 		if r != nil && !r.RawError && strings.Contains(strings.Join(r.Errors, "\n"), known) {
 			a.Text = known
 			break

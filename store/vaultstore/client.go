@@ -221,7 +221,7 @@ func (c *client) ended(outer context.Context, err error, what string) error {
 	case c.life.Err() != nil:
 		return store.ErrClosed
 	case errors.Is(err, context.DeadlineExceeded), timeout(err):
-		return fmt.Errorf("vault: %s took longer than %v: %w", what, c.cfg.Timeout, context.DeadlineExceeded)
+		return fmt.Errorf("%w: %s took longer than %v: %w", ErrUnanswered, what, c.cfg.Timeout, context.DeadlineExceeded)
 	}
 	return err
 }
@@ -272,7 +272,7 @@ func status(err error) int {
 func (c *client) plain(err error) error {
 	r, ok := errors.AsType[*vault.ResponseError](err)
 	if !ok {
-		return err
+		return unanswered(err)
 	}
 	a := &answer{Status: r.StatusCode}
 	if r.RawError {

@@ -76,7 +76,7 @@ func (b *Backend) setRegister(ctx context.Context, name string, version uint64, 
 	case s == nil:
 		return fmt.Errorf("%w: what answered is not Vault", store.ErrUnknown)
 	}
-	if n, ok := number(s.Data, "version"); !ok || uint64(n) != version+1 {
+	if n, ok := number(s.Data, "version"); !ok || n != int64(version)+1 {
 		return fmt.Errorf("%w: what answered is not Vault, or it is another version than the next", store.ErrUnknown)
 	}
 	return nil

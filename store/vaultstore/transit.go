@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	vault "github.com/hashicorp/vault/api"
 
@@ -27,42 +28,60 @@ type Transit struct {
 	cfg   Config
 	mount string
 	key   string
+	fit   atomic.Bool // it has been looked at
 }
 
 // OpenTransit returns the KEK that uri names, having looked at it: a key that is not derived, or does not authenticate what it
 // wraps, is refused.
 func OpenTransit(ctx context.Context, cfg Config, uri string) (*Transit, error) {
-	rest, ok := strings.CutPrefix(uri, TransitScheme)
-	if !ok {
-		return nil, fmt.Errorf("a KEK in Vault is given as %sMOUNT/KEY", TransitScheme)
-	}
-	path, err := mountPath("what "+TransitScheme+" names", rest)
+	t, err := NewTransit(cfg, uri)
 	if err != nil {
 		return nil, err
 	}
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return nil, fmt.Errorf("a KEK in Vault is given as %sMOUNT/KEY", TransitScheme)
+	if err := t.Look(ctx); err != nil {
+		return nil, err
 	}
-	t := &Transit{uri: uri, cfg: cfg, mount: path[:i], key: path[i+1:]}
+	return t, nil
+}
+
+// NewTransit returns the KEK that uri names without asking Vault: it is looked at, as OpenTransit does it, when it is first used.
+// That is for a KEK beside others, which may be out of reach.
+func NewTransit(cfg Config, uri string) (*Transit, error) {
+	mount, key, err := cutTransit(uri)
+	if err != nil {
+		return nil, err
+	}
+	return &Transit{uri: uri, cfg: cfg, mount: mount, key: key}, nil
+}
+
+// ErrUnfitKey says that a key of Vault's is no KEK.
+var ErrUnfitKey = errors.New("this key of Vault cannot be a KEK")
+
+// Look finds out, once, whether the key is there and fit to wrap: ErrUnfitKey if it is not fit. Any other error says that it
+// could not be looked at.
+func (t *Transit) Look(ctx context.Context) error {
+	if t.fit.Load() {
+		return nil
+	}
 	s, err := t.call(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {
 		return v.ReadWithContext(ctx, t.path("keys"))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the KEK %s: %w", uri, err)
+		return fmt.Errorf("the KEK %s: %w", t.uri, err)
 	}
 	if s == nil {
-		return nil, fmt.Errorf("the KEK %s: there is no such key in Vault (deploy/vault/setup.sh makes it)", uri)
+		return fmt.Errorf("the KEK %s: there is no such key in Vault (deploy/vault/setup.sh makes it)", t.uri)
 	}
 	if derived, _ := s.Data["derived"].(bool); !derived {
-		return nil, fmt.Errorf("the KEK %s is not a derived key, and would not bind what it wraps to its vault; make another with derived=true", uri)
+		return fmt.Errorf("the KEK %s: %w: it is not a derived key, and would not bind what it wraps to its vault; make another with derived=true", t.uri, ErrUnfitKey)
 	}
 	switch kind, _ := s.Data["type"].(string); kind {
 	case "aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305":
 	default:
-		return nil, fmt.Errorf("the KEK %s is not a key that encrypts and authenticates; make one of type aes256-gcm96", uri)
+		return fmt.Errorf("the KEK %s: %w: it does not both encrypt and authenticate; make one of type aes256-gcm96", t.uri, ErrUnfitKey)
 	}
-	return t, nil
+	t.fit.Store(true)
+	return nil
 }
 
 func (t *Transit) path(op string) string { return t.mount + "/" + op + "/" + t.key }
@@ -81,6 +100,9 @@ func (t *Transit) call(ctx context.Context, f call) (*vault.Secret, error) {
 func (t *Transit) ask(ctx context.Context, op string, aad []byte, data map[string]any, field string) (string, error) {
 	if len(aad) == 0 {
 		return "", errors.New("a key in Vault wraps nothing without associated data")
+	}
+	if err := t.Look(ctx); err != nil {
+		return "", err
 	}
 	data["context"] = base64.StdEncoding.EncodeToString(aad)
 	s, err := t.call(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {

@@ -30,10 +30,16 @@ var (
 	ErrRootGone = errors.New("the root is gone from Vault: it was there, and has been deleted")
 )
 
+// Where a vault is kept unless it is said.
+const (
+	DefaultMount = "signet"
+	DefaultPath  = "vault"
+)
+
 // Place is where in Vault a vault is kept.
 type Place struct {
-	Mount string // of the KV v2 engine; "" is signet
-	Path  string // below it; "" is vault
+	Mount string // of the KV v2 engine; "" is DefaultMount
+	Path  string // below it; "" is DefaultPath
 }
 
 // Backend is a store in Vault. It implements store.Backend and store.Registers.
@@ -54,11 +60,7 @@ const maxDrops = 64
 // Open signs in to Vault and looks at the mount: one that is not KV v2, or that deletes what it keeps after a time, is
 // ErrMount. It makes nothing: a place without a root is one for store.Create. The Backend stays signed in until Close.
 func Open(ctx context.Context, cfg Config, at Place) (*Backend, error) {
-	mount, err := mountPath("the mount of the store", orElse(at.Mount, "signet"))
-	if err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
-	}
-	path, err := mountPath("the path of the store", orElse(at.Path, "vault"))
+	mount, path, err := at.clean()
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
@@ -320,7 +322,7 @@ func (b *Backend) later(refs []store.Ref) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), b.c.cfg.Timeout)
 	defer cancel()
-	if err := b.deleteAll(ctx, refs); err != nil {
+	if err := b.deleteAll(ctx, b.c.cfg.Calls, refs); err != nil {
 		b.c.cfg.Logger.WarnContext(ctx, "blobs of a change that did not happen are left as garbage", slog.Int("blobs", len(refs)), slog.Any("error", err))
 	}
 }
@@ -399,7 +401,7 @@ func (b *Backend) putAll(ctx context.Context, put map[store.Ref][]byte) ([]store
 	for ref := range put {
 		refs = append(refs, ref)
 	}
-	return b.each(ctx, refs, func(ctx context.Context, ref store.Ref) error {
+	return b.each(ctx, b.c.cfg.Calls, refs, func(ctx context.Context, ref store.Ref) error {
 		blob := put[ref]
 		_, err := b.c.again(ctx, write(b.data(blobName(ref)), 0, map[string]any{"blob": base64.StdEncoding.EncodeToString(blob)}))
 		if mismatch(err) || status(err) == http.StatusForbidden {
@@ -416,8 +418,8 @@ func (b *Backend) putAll(ctx context.Context, put map[store.Ref][]byte) ([]store
 	})
 }
 
-// each does something to each reference, several at once, until one fails. It returns those that it began with.
-func (b *Backend) each(ctx context.Context, refs []store.Ref, f func(context.Context, store.Ref) error) ([]store.Ref, error) {
+// each does something to each reference, so many at once, until one fails. It returns those that it began with.
+func (b *Backend) each(ctx context.Context, atOnce int, refs []store.Ref, f func(context.Context, store.Ref) error) ([]store.Ref, error) {
 	if b.c.life.Err() != nil {
 		return nil, store.ErrClosed
 	}
@@ -425,7 +427,7 @@ func (b *Backend) each(ctx context.Context, refs []store.Ref, f func(context.Con
 	defer cancel(nil)
 	next := make(chan store.Ref)
 	var wg sync.WaitGroup
-	for range min(len(refs), b.c.cfg.Calls) {
+	for range min(len(refs), atOnce) {
 		wg.Go(func() {
 			for ref := range next {
 				if err := f(ctx, ref); err != nil {
@@ -488,15 +490,15 @@ func (b *Backend) Delete(ctx context.Context, refs ...store.Ref) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("deleting blobs: %w", err)
 	}
-	if err := b.deleteAll(ctx, refs); err != nil {
+	if err := b.deleteAll(ctx, b.c.cfg.Calls, refs); err != nil {
 		return fmt.Errorf("deleting blobs: %w", err)
 	}
 	return nil
 }
 
 // deleteAll deletes blobs with all that Vault knows of them, so that a reference can be put anew.
-func (b *Backend) deleteAll(ctx context.Context, refs []store.Ref) error {
-	_, err := b.each(ctx, refs, func(ctx context.Context, ref store.Ref) error {
+func (b *Backend) deleteAll(ctx context.Context, atOnce int, refs []store.Ref) error {
+	_, err := b.each(ctx, atOnce, refs, func(ctx context.Context, ref store.Ref) error {
 		_, err := b.c.again(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {
 			return v.DeleteWithContext(ctx, b.metadata(blobName(ref)))
 		})
@@ -504,6 +506,10 @@ func (b *Backend) deleteAll(ctx context.Context, refs []store.Ref) error {
 	})
 	return err
 }
+
+// sweeping is how many dropped blobs are deleted at once. Nobody waits for it, and a commit, or a renewal, that comes meanwhile is
+// not to wait for thousands of them.
+const sweeping = 2
 
 // sweeper deletes what swaps have dropped.
 func (b *Backend) sweeper(ctx context.Context) {
@@ -513,7 +519,7 @@ func (b *Backend) sweeper(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case refs := <-b.drops:
-			if err := b.deleteAll(ctx, refs); err != nil && ctx.Err() == nil {
+			if err := b.deleteAll(ctx, sweeping, refs); err != nil && ctx.Err() == nil {
 				b.c.cfg.Logger.WarnContext(ctx, "replaced blobs are left as garbage", slog.Int("blobs", len(refs)), slog.Any("error", err))
 			}
 		}

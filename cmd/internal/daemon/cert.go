@@ -19,6 +19,7 @@ import (
 	"github.com/p8signet/signet/cmd/internal/cli"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 	"github.com/p8signet/signet/server"
+	"github.com/p8signet/signet/store/audit"
 )
 
 func (p *program) cert() *cobra.Command {
@@ -121,27 +122,28 @@ func newRequest() (key, csr []byte, err error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), csr, nil
 }
 
-// issue asks the running server, and opens the vault where none answers. Two processes never have it open: the store's lock tells
-// whether one runs that does not answer.
+// issue asks the running server, and opens the vault where none answers. Two processes of one node never have it open: the lock of
+// the store, or of the log, tells whether one runs that does not answer.
 func (p *program) issue(ctx context.Context, conf *config, operator client.Config, req server.CertificateRequest) (*server.Certificate, error) {
 	cert, err := askServer(ctx, operator, req)
 	if !unreachable(err) {
 		return cert, err
 	}
 	untrusted := err
-	sc, err := p.openUnserved(conf)
-	if errors.Is(err, errInUse) && errors.Is(untrusted, client.ErrUntrusted) {
-		return nil, untrusted
+	sc, err := p.openUnserved(ctx, conf)
+	if err == nil {
+		sc.Logger = discard()
+		cert, err = server.IssueCertificate(ctx, sc, conf.Operators[0], req)
 	}
-	if errors.Is(err, errInUse) {
+	// A store in Vault may be open elsewhere; then it is the node's log that tells.
+	if errors.Is(err, errInUse) || errors.Is(err, audit.ErrLocked) {
+		if errors.Is(untrusted, client.ErrUntrusted) {
+			return nil, untrusted
+		}
 		return nil, &cli.Failure{Code: cli.Unavailable, Err: errors.New("a server has the vault open, and does not answer the operator's client"),
 			Todo: "see that addresses in operator/client.yaml is where it listens, or stop it and run this again"}
 	}
-	if err != nil {
-		return nil, err
-	}
-	sc.Logger = discard()
-	return server.IssueCertificate(ctx, sc, conf.Operators[0], req)
+	return cert, err
 }
 
 // unreachable says whether err means that no server answered at all, or one that is not this vault's.

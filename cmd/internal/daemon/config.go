@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -29,12 +30,19 @@ type config struct {
 	TrustDomain string `yaml:"trust_domain"`
 	// Operators are full SPIFFE ids that hold every administrative action.
 	Operators []string `yaml:"operators"`
-	// Store is the file of keys and policy, Log the directory of the audit log.
+	// Store is the file of keys and policy, or vault when they lie in HashiCorp Vault. Log is the directory of the audit log.
 	Store string `yaml:"store"`
 	Log   string `yaml:"log"`
-	// KEKs are URIs of the keys that wrap the root key, such as file:kek; each alone opens the vault.
+	// KEKs are URIs of the keys that wrap the root key, such as file:kek or vault-transit:transit/signet; each alone opens the
+	// vault.
 	KEKs []string `yaml:"keks"`
-	TLS  tlsFiles `yaml:"tls"`
+	// Vault is how HashiCorp Vault is reached, for the store, for KEKs, or for both.
+	Vault *hashicorp `yaml:"vault,omitempty"`
+	// VaultID is the id of the one vault of Signet's that is served from this config; of any when it is left out.
+	VaultID string `yaml:"vault_id,omitempty"`
+	// Lease is how long this replica may mint without hearing from Vault, such as 30s.
+	Lease string   `yaml:"lease,omitempty"`
+	TLS   tlsFiles `yaml:"tls"`
 	// LogMinFree is how much must be free where the log lies for minting to go on, such as 64MiB.
 	LogMinFree size `yaml:"log_min_free,omitempty"`
 	// Drain is how long calls under way may take to end when the server stops, such as 20s.
@@ -85,33 +93,53 @@ func loadConfig(path string) (*config, error) {
 	if path == "" {
 		return nil, cli.Malformedf("signetd init makes one: signetd init --dir D, then --config D/signetd.yaml", "--config is needed")
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &cli.Failure{Code: cli.Malformed, Err: fmt.Errorf("reading the config: %w", err), Todo: "signetd init --dir D makes a vault with one, D/signetd.yaml"}
-	}
-	defer f.Close() //nolint:errcheck // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize))
-	if err != nil {
-		return nil, fmt.Errorf("reading the config: %w", err)
-	}
 	c := &config{}
-	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(c); err != nil {
-		return nil, cli.Malformedf("the keys are those that signetd init writes, and log_min_free, drain, max_connections, logging: {format, level} and traces: {endpoint, ratio}", "%s:%s", path, yamlProblem(err))
+	var err error
+	c.dir, err = readYAML(path, c, "the keys are those that signetd init writes, and log_min_free, drain, max_connections, logging: {format, level}, traces: {endpoint, ratio}, and for HashiCorp Vault vault, vault_id and lease")
+	if _, gone := errors.AsType[*fs.PathError](err); gone {
+		return nil, &cli.Failure{Code: cli.Malformed, Err: err, Todo: "signetd init --dir D makes a vault with one, D/signetd.yaml"}
 	}
-	abs, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("finding the config's directory: %w", err)
+		return nil, err
 	}
-	c.dir = filepath.Dir(abs)
 	if err := c.validate(); err != nil {
 		return nil, cli.Malformedf("", "%s: %w", path, err)
 	}
-	for _, p := range []*string{&c.Store, &c.Log, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA} {
+	paths := []*string{&c.Log, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA}
+	if !c.inVault() {
+		paths = append(paths, &c.Store)
+	}
+	for _, p := range paths {
 		if !filepath.IsAbs(*p) {
 			*p = filepath.Join(c.dir, *p)
 		}
 	}
+	if c.Vault != nil {
+		c.Vault.absolute(c.dir)
+	}
 	return c, nil
+}
+
+// readYAML reads a file of ours, in which every key is known, into v, and says in which directory it lies. todo says which keys
+// there are.
+func readYAML(path string, v any, todo string) (dir string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", &cli.Failure{Code: cli.Malformed, Err: fmt.Errorf("reading the config: %w", err)}
+	}
+	defer f.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize))
+	if err != nil {
+		return "", fmt.Errorf("reading the config: %w", err)
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(v); err != nil {
+		return "", cli.Malformedf(todo, "%s:%s", path, yamlProblem(err))
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("finding the config's directory: %w", err)
+	}
+	return filepath.Dir(abs), nil
 }
 
 // unknownKey is what may be repeated of a config: a word that could be a key of ours.
@@ -154,6 +182,7 @@ func (c *config) validate() error {
 	if len(c.Operators) == 0 {
 		errs = append(errs, errors.New("operators: at least one SPIFFE id is needed, or nobody can administer the vault"))
 	}
+	errs = append(errs, c.validateVault()...)
 	if _, err := c.Logging.handler(io.Discard); err != nil {
 		errs = append(errs, fmt.Errorf("logging: %w", err))
 	}

@@ -7,8 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/store/vaultstore"
 )
 
 const goodConfig = `listen: 127.0.0.1:7443
@@ -85,6 +89,136 @@ func TestLoadConfig(t *testing.T) {
 				t.Error("the error repeats the file")
 			}
 		})
+	}
+}
+
+const vaultConfig = `listen: 127.0.0.1:7443
+node: node-1
+trust_domain: signet.local
+operators: [spiffe://signet.local/operator]
+store: vault
+log: log
+keks: ["vault-transit:transit/signet"]
+vault:
+  address: https://vault.acme.internal:8200
+  ca: vault-ca.pem
+  mount: team/signet
+  path: prod/eu
+  auth:
+    approle: {role_id: role, secret_id_file: /run/secret-id}
+  timeout: 3s
+lease: 30s
+tls: {certificate: tls/server.pem, key: tls/server.key, client_ca: tls/ca.pem}
+`
+
+func TestLoadConfigOnVault(t *testing.T) {
+	const approle = "approle: {role_id: role, secret_id_file: /run/secret-id}"
+	swap := func(pairs ...string) string {
+		text := vaultConfig
+		for i := 0; i < len(pairs); i += 2 {
+			if !strings.Contains(text, pairs[i]) {
+				t.Fatalf("%q is not in the config", pairs[i])
+			}
+			text = strings.Replace(text, pairs[i], pairs[i+1], 1)
+		}
+		return text
+	}
+	block := vaultConfig[strings.Index(vaultConfig, "vault:\n"):strings.Index(vaultConfig, "lease:")]
+	place := "  mount: team/signet\n  path: prod/eu\n"
+	const secret = "7f9c24e8-3b12-4ae0-9c1d-0123456789ab"
+	tests := []struct {
+		name, text string
+		want       []string // parts of the error; none: no error
+	}{
+		{"good", vaultConfig, nil},
+		{"no lease, no place", swap("lease: 30s\n", "", place, ""), nil},
+		{"shortest lease", swap("30s", "2s"), nil},
+		{"longest lease", swap("30s", "5m"), nil},
+		{"Kubernetes", swap(approle, "kubernetes: {role: signet}"), nil},
+		{"a token's file", swap(approle, "token_file: sink"), nil},
+		{"a file KEK beside", swap(`["vault-transit:transit/signet"]`, `["vault-transit:transit/signet", "file:kek"]`), nil},
+		{"a file for the store", swap("store: vault", "store: store.db", place, "", "lease: 30s\n", ""), nil},
+		{"a lease of a day", swap("30s", "24h"), []string{"lease: ", "from 2s to 5m0s"}},
+		{"a lease of a day in days", swap("30s", "1d"), []string{"lease: ", "from 2s to 5m0s"}},
+		{"a lease in words", swap("30s", "a day"), []string{"lease: "}},
+		{"a lease of nothing", swap("30s", "0s"), []string{"lease: "}},
+		{"a lease too short", swap("30s", "1999ms"), []string{"lease: "}},
+		{"a negative lease", swap("30s", "-30s"), []string{"lease: "}},
+		{"a lease without a unit", swap("30s", "30"), []string{"lease: "}},
+		{"a lease for a file", swap("store: vault", "store: store.db", place, ""), []string{"lease: it is for a store in Vault"}},
+		{"no block", swap(block, ""), []string{"the block vault", "is missing"}},
+		{"no block for a KEK", swap(block, "", "store: vault", "store: store.db", "lease: 30s\n", ""), []string{"a KEK is vault-transit:"}},
+		{"an idle block", swap("store: vault", "store: store.db", place, "", "lease: 30s\n", "", "vault-transit:transit/signet", "file:kek"), []string{"vault: nothing is kept there"}},
+		{"a place for a file", swap("store: vault", "store: store.db", "lease: 30s\n", ""), []string{"vault: mount and path"}},
+		{"no store", swap("store: vault\n", ""), []string{"store is missing"}},
+		{"no address", swap("address: https://vault.acme.internal:8200\n  ", ""), []string{"vault: the address"}},
+		{"plain HTTP", swap("https://", "http://"), []string{"only https"}},
+		{"a path in the address", swap(":8200", ":8200/v1"), []string{"nothing after it"}},
+		{"a mount with a space", swap("team/signet", "'team signet'"), []string{"vault: the mount"}},
+		{"a path upwards", swap("prod/eu", "../eu"), []string{"vault: the path"}},
+		{"no way to sign in", swap(approle, "{}"), []string{"0 are given"}},
+		{"two ways", swap(approle, approle+"\n    token_file: sink"), []string{"2 are given"}},
+		{"no role id", swap("role_id: role, ", ""), []string{"needs a role id"}},
+		{"a secret id inline", swap("secret_id_file: /run/secret-id", "secret_id: "+secret), []string{":14:", "unknown key secret_id"}},
+		{"a secret id for its file", swap("/run/secret-id", secret), []string{"auth.approle.secret_id_file names a file", "looks like the secret itself"}},
+		{"a token for its file", swap(approle, "token_file: hvs.CAESIMIGT0123456789abcdef"), []string{"auth.token_file names a file"}},
+		{"a JWT for its file", swap(approle, "kubernetes: {role: signet, token_file: eyJhbGciOiJSUzI1NiJ9.eyJ7f9c24e8.x}"), []string{"auth.kubernetes.token_file names a file"}},
+		{"a timeout of an hour", swap("timeout: 3s", "timeout: 1h"), []string{"vault: timeout"}},
+		{"calls without end", swap("timeout: 3s", "calls: 100000"), []string{"vault: calls"}},
+		{"a KEK without a key", swap("transit/signet", "transit"), []string{"keks[0]: ", "MOUNT/KEY"}},
+		{"a typo", swap("  ca:", "  ca_file:"), []string{":10:", "unknown key ca_file"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "signetd.yaml")
+			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := loadConfig(path)
+			if tt.want == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range c.Vault.files() {
+					if *f.path != "" && !filepath.IsAbs(*f.path) {
+						t.Errorf("%s is %s", f.key, *f.path)
+					}
+				}
+				return
+			}
+			if cli.Code(err) != cli.Malformed {
+				t.Errorf("exit code %d: %v", cli.Code(err), err)
+			}
+			for _, part := range tt.want {
+				if err == nil || !strings.Contains(err.Error(), part) {
+					t.Errorf("%q is not in: %v", part, err)
+				}
+			}
+			if err != nil && (strings.Contains(err.Error(), "7f9c24e8") || strings.Contains(err.Error(), "MIGT")) {
+				t.Error("the error repeats the secret")
+			}
+		})
+	}
+}
+
+func TestVaultOfConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "signetd.yaml")
+	if err := os.WriteFile(path, []byte(vaultConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := loadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := vaultstore.Config{
+		Address: "https://vault.acme.internal:8200", CA: filepath.Join(filepath.Dir(path), "vault-ca.pem"), Timeout: 3 * time.Second,
+		Auth: vaultstore.Auth{AppRole: &vaultstore.AppRole{RoleID: "role", SecretIDFile: "/run/secret-id"}},
+	}
+	if diff := cmp.Diff(want, c.Vault.config()); diff != "" {
+		t.Errorf("the connection: %s", diff)
+	}
+	if at := c.Vault.place(); at != (vaultstore.Place{Mount: "team/signet", Path: "prod/eu"}) || !c.inVault() || c.lease() != 30*time.Second {
+		t.Errorf("the place is %v, in Vault %t, the lease %s", at, c.inVault(), c.lease())
 	}
 }
 

@@ -3,9 +3,10 @@
 // Trust: whoever may read the vault's directory is the operator; the files in it that hold keys are 0600 and the directories 0700.
 // The KEK lies beside the store unless the config names another place, and then a stolen disk is not defended: init says so.
 //
-// State: init, and dev for trying things out, are the only creators. Either builds a vault beside the place where it will be and
-// renames it, so a crash leaves a whole vault or none. serve, cert, check and fsck never create one. One process has a vault open at
-// a time; the store's lock sees to it.
+// State: init, and dev for trying things out, are the only creators of a vault, and join is of a further node of one that lies in
+// HashiCorp Vault. Each builds a directory beside the place where it will be and renames it, so a crash leaves a whole one or none;
+// what it may leave in Vault is named. serve, cert, check and fsck never create one. One process has a node of a vault open at a
+// time; the lock of the store in a file, or of the node's log, sees to it.
 package daemon
 
 import (
@@ -37,7 +38,7 @@ Make a vault, start it, and give a caller a certificate:
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	p := &program{env}
-	root.AddCommand(p.init(), p.dev(), p.serve(), p.cert(), p.check(), p.fsck(), p.log(), p.version())
+	root.AddCommand(p.init(), p.join(), p.dev(), p.serve(), p.cert(), p.check(), p.fsck(), p.log(), p.version())
 	return root
 }
 

@@ -160,7 +160,7 @@ func (p *program) createDev(ctx context.Context, dir, listen string) error {
 		return err
 	}
 	return newDir(dir, func(tmp string) error {
-		if _, _, err := p.build(ctx, tmp, blueprint{node: server.DevNode, listen: listen}); err != nil {
+		if _, err := p.build(ctx, tmp, blueprint{node: server.DevNode, listen: listen, keks: []string{fileScheme + kekFile}}); err != nil {
 			return err
 		}
 		if err := os.Mkdir(filepath.Join(tmp, exampleDir), 0o700); err != nil {

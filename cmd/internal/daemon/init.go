@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,27 +23,32 @@ import (
 	"github.com/p8signet/signet/cmd/internal/cli"
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server"
+	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/boltstore"
 	"github.com/p8signet/signet/store/envelope"
 	"github.com/p8signet/signet/store/kek"
+	"github.com/p8signet/signet/store/vaultstore"
 )
 
 // Where things lie in a vault's directory, and what a new one is called.
 const (
-	configFile    = "signetd.yaml"
-	kekFile       = "kek"
-	storeFile     = "store.db"
-	logDir        = "log"
-	tlsDir        = "tls"
-	operatorDir   = "operator"
-	clientFile    = "client.yaml"
-	firstNode     = "node-1"
-	trustDomain   = "signet.local"
-	firstOperator = "spiffe://signet.local/operator"
+	configFile  = "signetd.yaml"
+	kekFile     = "kek"
+	storeFile   = "store.db"
+	logDir      = "log"
+	tlsDir      = "tls"
+	operatorDir = "operator"
+	clientFile  = "client.yaml"
+	firstNode   = "node-1"
+	fileScheme  = "file:"
+	// What deploy/vault/setup.sh calls the key in Vault that wraps the root key.
+	defaultTransit = vaultstore.TransitScheme + "transit/signet"
+	trustDomain    = "signet.local"
+	firstOperator  = "spiffe://signet.local/operator"
 )
 
 func (p *program) init() *cobra.Command {
-	var dir string
+	var dir, connection, place string
 	var b blueprint
 	cmd := &cobra.Command{
 		Use:   "init --dir DIR",
@@ -50,12 +56,20 @@ func (p *program) init() *cobra.Command {
 		Long: `Create a vault in a directory that is new or empty: config, KEK, CA, the server's certificate, an empty store and audit log,
 and the certificate of the first operator, ` + firstOperator + `, with a client.yaml in DIR/operator.
 
-The directory appears whole or not at all. A vault that is there already is not touched.`,
+With --vault the store lies in HashiCorp Vault, where further nodes may share it (signetd join), and a key of Vault's transit engine
+is the KEK. FILE says how Vault is reached: it is YAML, has the keys of the block vault of signetd.yaml, and deploy/vault/setup.sh,
+which sets Vault up, prints it. With --store file only the KEK is in Vault.
+
+The directory appears whole or not at all. A vault that is there already, in the directory or in Vault, is not touched.`,
 		Example: `  signetd init --dir vault
   signetd init --dir /var/lib/signet/vault --listen 0.0.0.0:7443 --host signet.acme.internal
-  signetd init --dir vault --listen 127.0.0.1:0    # any free port`,
+  signetd init --dir vault --listen 127.0.0.1:0    # any free port
+  signetd init --dir /var/lib/signet/vault --vault vault.yaml --host node-1.signet.acme.internal`,
 		Args: cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := b.choose(connection, place); err != nil {
+				return err
+			}
 			return p.create(c.Context(), dir, b)
 		},
 	}
@@ -63,6 +77,10 @@ The directory appears whole or not at all. A vault that is there already is not 
 	cmd.Flags().StringVar(&b.listen, "listen", "127.0.0.1:7443", `where to serve, "host:port"; port 0 picks a free one from 20000 to 32767`)
 	cmd.Flags().StringVar(&b.node, "node", firstNode, "this server's name among the vault's nodes, for good: it is part of the log's origin")
 	cmd.Flags().StringArrayVar(&b.hosts, "host", nil, "a name or address by which callers reach the server; may be repeated; that of --listen when left out")
+	cmd.Flags().StringVar(&connection, "vault", "", "a file that says how HashiCorp Vault is reached")
+	cmd.Flags().StringVar(&place, "store", "", "where the store lies, file or vault; vault when --vault is given")
+	cmd.Flags().StringArrayVar(&b.keks, "kek", nil, "a KEK, file:PATH or vault-transit:MOUNT/KEY; may be repeated, and each opens the vault alone; "+
+		defaultTransit+" with --vault, file:"+kekFile+" without, when left out")
 	required(cmd, "dir")
 	return cmd
 }
@@ -79,7 +97,84 @@ func required(cmd *cobra.Command, flags ...string) {
 // blueprint is what differs between vaults.
 type blueprint struct {
 	node, listen string
-	hosts        []string // further names of the server
+	hosts        []string   // further names of the server
+	keks         []string   // file:kek when there is none
+	hashicorp    *hashicorp // how Vault is reached; nil: it is not
+	inVault      bool       // the store lies there
+}
+
+// choose says where store and KEKs are to be.
+func (b *blueprint) choose(connection, place string) error {
+	switch place {
+	case "", "file", "vault":
+	default:
+		return cli.Malformedf("", "--store is file or vault")
+	}
+	if connection == "" {
+		if place == "vault" {
+			return cli.Malformedf("deploy/vault/setup.sh sets Vault up and prints that file", "--store vault wants --vault FILE, which says how Vault is reached")
+		}
+		return b.chooseKEKs()
+	}
+	var err error
+	if b.hashicorp, err = loadHashicorp(connection); err != nil {
+		return err
+	}
+	if b.inVault = place != "file"; b.inVault {
+		at := b.hashicorp.place()
+		b.hashicorp.Mount, b.hashicorp.Path = at.Mount, at.Path
+	} else {
+		b.hashicorp.Mount, b.hashicorp.Path = "", ""
+	}
+	return b.chooseKEKs()
+}
+
+func (b *blueprint) chooseKEKs() error {
+	switch {
+	case len(b.keks) > 0:
+	case b.hashicorp != nil:
+		b.keks = []string{defaultTransit}
+	default:
+		b.keks = []string{"file:" + kekFile}
+	}
+	transit := false
+	for _, uri := range b.keks {
+		if !strings.HasPrefix(uri, vaultstore.TransitScheme) {
+			name, ok := strings.CutPrefix(uri, fileScheme)
+			if !ok || name == "" {
+				return cli.Malformedf("such as file:"+kekFile+" or "+defaultTransit, "--kek is file:PATH or vault-transit:MOUNT/KEY")
+			}
+			first, _, _ := strings.Cut(filepath.Clean(name), string(filepath.Separator))
+			if slices.Contains([]string{".", configFile, storeFile, logDir, tlsDir, operatorDir}, first) {
+				return cli.Malformedf("such as file:"+kekFile, "--kek names a file of the vault's own")
+			}
+			continue
+		}
+		transit = true
+		if err := vaultstore.ValidTransit(uri); err != nil {
+			return cli.Malformedf("such as "+defaultTransit, "--kek: %w", err)
+		}
+	}
+	switch {
+	case transit && b.hashicorp == nil:
+		return cli.Malformedf("deploy/vault/setup.sh sets Vault up and prints that file", "--kek vault-transit: wants --vault FILE, which says how Vault is reached")
+	case b.hashicorp != nil && !transit && !b.inVault:
+		return cli.Malformedf("leave --vault out, or name a KEK in Vault", "--vault: neither the store nor a KEK is to be there")
+	}
+	return nil
+}
+
+// hostName is a DNS name without wildcards.
+var hostName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// checkHosts refuses what no certificate can be for, before there is anything that a certificate is for.
+func checkHosts(hosts []string) error {
+	for _, h := range hosts {
+		if net.ParseIP(h) == nil && (len(h) > 253 || !hostName.MatchString(h)) {
+			return cli.Malformedf("such as signet.acme.internal or 10.0.0.7", "--host is neither a DNS name nor an IP address")
+		}
+	}
+	return nil
 }
 
 // checkNode refuses a name that no log can have, and the one that says that a vault is none for real keys.
@@ -94,7 +189,7 @@ func checkNode(name string) error {
 }
 
 func (p *program) create(ctx context.Context, dir string, b blueprint) error {
-	if err := checkNode(b.node); err != nil {
+	if err := errors.Join(checkNode(b.node), checkHosts(b.hosts)); err != nil {
 		return err
 	}
 	listen, err := pickPort(ctx, b.listen)
@@ -102,30 +197,84 @@ func (p *program) create(ctx context.Context, dir string, b blueprint) error {
 		return err
 	}
 	b.listen = listen
-	var origin, key string
-	err = newDir(dir, func(tmp string) error {
-		origin, key, err = p.build(ctx, tmp, b)
+	if b.inVault {
+		if err := rehearse(dir); err != nil {
+			return err
+		}
+	}
+	var made *server.Initialized
+	err = newDir(dir, func(tmp string) (err error) {
+		made, err = p.build(ctx, tmp, b)
 		return err
 	})
+	if err != nil && b.inVault && (made != nil || errors.Is(err, errLeft)) {
+		return startOver(err, b.hashicorp.place())
+	}
 	if err != nil {
-		return err
+		return todo(err)
 	}
 	cli.Printf(p.Stdout, "Created a vault in %s. Start it with: signetd serve --config %s\n", dir, filepath.Join(dir, configFile))
-	if err := cli.Facts(p.Stdout,
-		[2]string{"listens on", listen},
-		[2]string{"operator", firstOperator + ", SIGNET_CONFIG=" + filepath.Join(dir, operatorDir, clientFile)},
-		[2]string{"log", origin},
-		[2]string{"log key", key},
-	); err != nil {
+	facts := [][2]string{{"listens on", listen}, {"operator", firstOperator + ", SIGNET_CONFIG=" + filepath.Join(dir, operatorDir, clientFile)}}
+	if b.inVault {
+		facts = append(facts, [2]string{"store", b.where()})
+	}
+	facts = append(facts, [2]string{"log", made.LogOrigin}, [2]string{"log key", made.LogKey})
+	if err := cli.Facts(p.Stdout, facts...); err != nil {
 		return err
 	}
-	if len(b.hosts) == 0 && everywhere(listen) {
-		cli.Printf(p.Stderr, "signetd: warning: the server's certificate holds only localhost, 127.0.0.1 and ::1, so no caller on another machine connects\n"+
-			"  remove %s and make it anew, with the name by which callers reach it: signetd init --dir %s --listen %s --host signet.example.com\n", dir, dir, listen)
+	remedy := fmt.Sprintf("remove %s and make it anew, with the name by which callers reach it: signetd init --dir %s --listen %s --host signet.example.com", dir, dir, listen)
+	if b.inVault {
+		remedy = moreHosts(dir)
 	}
-	cli.Printf(p.Stderr, "signetd: %s opens everything in the vault and lies on the same disk: a stolen disk is not defended.\n"+
-		"  Keep a copy of it apart from the backups of the vault: without it nobody opens the vault again.\n", filepath.Join(dir, kekFile))
+	p.warnHosts(listen, b.hosts, remedy)
+	p.warnKEKs(dir, b.keks)
 	return nil
+}
+
+// where names the place of a store in Vault.
+func (b *blueprint) where() string {
+	at := b.hashicorp.place()
+	return fmt.Sprintf("mount %s, path %s of Vault at %s", at.Mount, at.Path, b.hashicorp.Address)
+}
+
+// warnHosts says when no caller on another machine could connect.
+func (p *program) warnHosts(listen string, hosts []string, remedy string) {
+	if len(hosts) == 0 && everywhere(listen) {
+		cli.Printf(p.Stderr, "signetd: warning: the server's certificate holds only localhost, 127.0.0.1 and ::1, so no caller on another machine connects\n  %s\n", remedy)
+	}
+}
+
+// moreHosts is how a server's certificate comes to hold another name.
+func moreHosts(dir string) string {
+	return "put the name by which callers reach it into the certificate: signetd cert --dir " + cli.Quoted(dir) + " --server --host signet.example.com"
+}
+
+// warnKEKs says what the KEKs defend against, and what must be kept.
+func (p *program) warnKEKs(dir string, keks []string) {
+	for _, uri := range keks {
+		path, file := strings.CutPrefix(uri, fileScheme)
+		switch {
+		case file && filepath.IsLocal(path):
+			cli.Printf(p.Stderr, "signetd: %s opens everything in the vault and lies on the same disk: a stolen disk is not defended.\n"+
+				"  Keep a copy of it apart from the backups of the vault: without it nobody opens the vault again.\n", filepath.Join(dir, path))
+		case file:
+			cli.Printf(p.Stderr, "signetd: %s opens everything in the vault: keep it, and a copy, apart from the vault and its backups.\n", path)
+		default:
+			cli.Printf(p.Stderr, "signetd: the key %s in Vault opens everything in the vault, and without it, or another KEK, nobody does: keep Vault's own snapshots.\n", uri)
+		}
+	}
+}
+
+// errLeft says that a vault may have been created in Vault by what has failed after that.
+var errLeft = errors.New("a vault was created in Vault")
+
+// startOver says what is there, and how to be rid of it. Deleting is an administrator's of Vault: our own policy cannot.
+func startOver(err error, at vaultstore.Place) error {
+	return &cli.Failure{
+		Code: cli.Other,
+		Err:  fmt.Errorf("%w\n  a vault was created in Vault, mount %s, path %s, but no directory for it: it cannot be used, and holds no key", err, at.Mount, at.Path),
+		Todo: fmt.Sprintf("to start over, have all of %s/ below the mount %s deleted in Vault, or set up another path (SIGNET_PATH=… deploy/vault/setup.sh); then run this again", at.Path, at.Mount),
+	}
 }
 
 // Where port 0 looks: below the range from which systems take the ports of outgoing connections (32768 and up on Linux). The port
@@ -200,6 +349,22 @@ func newDir(dir string, fill func(tmp string) error) error {
 	return cli.SyncDir(parent)
 }
 
+// rehearse puts an empty directory in place, as newDir will at its end, for those who could not go back then.
+func rehearse(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("finding the directory: %w", err)
+	}
+	there := fileExists(dir)
+	if err := newDir(dir, func(string) error { return nil }); err != nil {
+		return err
+	}
+	if there {
+		return nil
+	}
+	return os.Remove(dir)
+}
+
 // vacant says whether there is nothing at dir, or an empty directory.
 func vacant(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -226,62 +391,138 @@ func syncTree(dir string) error {
 	})
 }
 
-// build makes the vault in tmp, which is not yet where it will be: nothing in it names a path but relative to itself.
-func (p *program) build(ctx context.Context, tmp string, b blueprint) (origin, key string, err error) {
+// build makes the vault in tmp, which is not yet where it will be: nothing in it names a path in it but relative to itself. With an
+// error it returns what was made if a vault was.
+func (p *program) build(ctx context.Context, tmp string, b blueprint) (*server.Initialized, error) {
 	for _, d := range []string{logDir, tlsDir, operatorDir} {
 		if err := os.Mkdir(filepath.Join(tmp, d), 0o700); err != nil {
-			return "", "", fmt.Errorf("creating the vault: %w", err)
+			return nil, fmt.Errorf("creating the vault: %w", err)
 		}
 	}
-	c := &config{
-		Listen: b.listen, Node: b.node, TrustDomain: trustDomain, Operators: []string{firstOperator},
-		Store: storeFile, Log: logDir, KEKs: []string{"file:" + kekFile},
-		Metrics: freeMetrics,
-		TLS:     tlsFiles{Certificate: tlsDir + "/server.pem", Key: tlsDir + "/server.key", ClientCA: tlsDir + "/ca.pem"},
-		dir:     tmp,
+	c := newConfig(b, tmp)
+	if err := errors.Join(lookForFiles(c), createKEKs(c)); err != nil {
+		return nil, err
 	}
-	if err := kek.CreateFile(filepath.Join(tmp, kekFile)); err != nil {
-		return "", "", fmt.Errorf("creating the KEK: %w", err)
-	}
-	keks, err := openKEKs(c)
+	keks, err := openKEKs(ctx, c, discard())
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
 	names, address, err := reachable(b.listen, b.hosts)
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
 	vault, err := p.createStore(ctx, c, tmp, keks, names)
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	conf, err := yaml.Marshal(c)
-	if err != nil {
-		return "", "", fmt.Errorf("writing the config: %w", err)
+	if b.inVault {
+		c.VaultID = vault.VaultID
 	}
-	const head = "# Signet server. Paths are relative to this file; keys other than these are refused.\n"
-	for path, data := range map[string][]byte{
-		configFile:                append([]byte(head), conf...),
-		c.TLS.Certificate:         vault.ServerCertificate,
-		c.TLS.Key:                 vault.ServerKey,
-		c.TLS.ClientCA:            vault.CA,
-		operatorDir + "/ca.pem":   vault.CA,
-		operatorDir + "/cert.pem": vault.OperatorCertificate,
-		operatorDir + "/key.pem":  vault.OperatorKey,
-	} {
-		if err := cli.WriteNew(filepath.Join(tmp, path), data, 0o600); err != nil {
-			return "", "", err
-		}
+	if err := writeVault(tmp, c, nodeFiles{
+		ca: vault.CA, certificate: vault.ServerCertificate, key: vault.ServerKey, operator: vault.OperatorCertificate, operatorKey: vault.OperatorKey,
+	}); err != nil {
+		return vault, err
 	}
-	err = writeClientConfig(filepath.Join(tmp, operatorDir), client.Config{
+	return vault, writeClientConfig(filepath.Join(tmp, operatorDir), client.Config{
 		Addresses: []string{address},
 		Logs:      []client.LogKey{{Origin: vault.LogOrigin, Key: vault.LogKey}},
 	})
-	return vault.LogOrigin, vault.LogKey, err
 }
 
+// newConfig is the config of a new directory.
+func newConfig(b blueprint, dir string) *config {
+	c := &config{
+		Listen: b.listen, Node: b.node, TrustDomain: trustDomain, Operators: []string{firstOperator},
+		Store: storeFile, Log: logDir, KEKs: b.keks, Vault: b.hashicorp,
+		Metrics: freeMetrics,
+		TLS:     tlsFiles{Certificate: tlsDir + "/server.pem", Key: tlsDir + "/server.key", ClientCA: tlsDir + "/ca.pem"},
+		dir:     dir,
+	}
+	if b.inVault {
+		c.Store, c.Lease = storeInVault, defaultLease
+	}
+	return c
+}
+
+// createKEKs makes the KEKs that are files, but for those that are there.
+func createKEKs(c *config) error {
+	for _, uri := range c.KEKs {
+		path, ok := strings.CutPrefix(uri, fileScheme)
+		if !ok {
+			continue
+		}
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(c.dir, path)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				return fmt.Errorf("creating the KEK: %w", err)
+			}
+		}
+		if err := kek.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("creating the KEK: %w", err)
+		}
+	}
+	return nil
+}
+
+// nodeFiles are the PEM files of a node's directory.
+type nodeFiles struct {
+	ca, certificate, key  []byte
+	operator, operatorKey []byte
+}
+
+// What stands above a config that is written. What goes beyond the keys in it is said there.
+const (
+	configHead = `# Signet server. Paths are relative to this file; keys other than these are refused.
+`
+	configHeadInVault = configHead + `#
+# store: vault means that the store lies in HashiCorp Vault. The block vault says how Vault is reached, with approle, kubernetes or
+# token_file below auth, and by mount and path where in it the store lies. vault_id is the vault that must be there. The KEKs in keks
+# wrap the root key, each enough alone: vault-transit:MOUNT/KEY is a key of Vault's transit engine, file:PATH a file.
+# lease, from 2s to 5m, is how long this node may mint without hearing from Vault, and how long a revocation waits for it then.
+`
+	configHeadTransit = configHead + `#
+# The block vault says how HashiCorp Vault is reached, with approle, kubernetes or token_file below auth. It is asked for the KEK
+# vault-transit:MOUNT/KEY when the server starts. The store is a file; store: vault would be one in Vault.
+`
+)
+
+// writeVault writes the config, and the files of server and operator, into a new directory.
+func writeVault(dir string, c *config, files nodeFiles) error {
+	conf, err := yaml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("writing the config: %w", err)
+	}
+	head := configHead
+	switch {
+	case c.inVault():
+		head = configHeadInVault
+	case c.Vault != nil:
+		head = configHeadTransit
+	}
+	for path, data := range map[string][]byte{
+		configFile:                append([]byte(head), conf...),
+		c.TLS.Certificate:         files.certificate,
+		c.TLS.Key:                 files.key,
+		c.TLS.ClientCA:            files.ca,
+		operatorDir + "/ca.pem":   files.ca,
+		operatorDir + "/cert.pem": files.operator,
+		operatorDir + "/key.pem":  files.operatorKey,
+	} {
+		if err := cli.WriteNew(filepath.Join(dir, path), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createStore makes the store, with the vault in it. An error matches errLeft when a vault may be in Vault after it.
 func (p *program) createStore(ctx context.Context, c *config, tmp string, keks []envelope.KEK, names []string) (_ *server.Initialized, err error) {
-	backend, err := boltstore.Create(filepath.Join(tmp, storeFile), boltstore.Options{Logger: discard()})
+	var backend store.Backend
+	if c.inVault() {
+		backend, err = openInVault(ctx, c, discard(), false)
+	} else {
+		backend, err = boltstore.Create(filepath.Join(tmp, storeFile), boltstore.Options{Logger: discard()})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("creating the store: %w", err)
 	}
@@ -290,10 +531,16 @@ func (p *program) createStore(ctx context.Context, c *config, tmp string, keks [
 		Backend: backend, KEKs: keks, LogDir: filepath.Join(tmp, logDir), Node: c.Node, TrustDomain: c.TrustDomain,
 		Now: p.Now, Logger: discard(), Operator: firstOperator, Hosts: names,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("creating the vault: %w", err)
+	if err == nil {
+		return vault, nil
 	}
-	return vault, nil
+	err = fmt.Errorf("creating the vault: %w", err)
+	if c.inVault() && !errors.Is(err, store.ErrExists) {
+		if _, rerr := backend.Root(context.WithoutCancel(ctx)); !errors.Is(rerr, store.ErrNoRoot) {
+			err = fmt.Errorf("%w: %w", errLeft, err)
+		}
+	}
+	return nil, err
 }
 
 // everywhere says whether a server that listens there does so on every address of the machine, none of which is a name for callers.

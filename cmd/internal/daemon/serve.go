@@ -97,7 +97,7 @@ func (p *program) run(ctx context.Context, conf *config, ready func(context.Cont
 		manager.ready(l.Addr())
 		select {
 		case err = <-served:
-			err = errors.Join(errors.New("the listener ended by itself"), err)
+			err = fmt.Errorf("serving has ended by itself: %w", err)
 		case <-ctx.Done():
 		}
 	}

@@ -56,9 +56,20 @@ func serveVault(t *testing.T, more string, env map[string]string) *running {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return serveDir(t, dir, env)
+}
+
+// serveDir serves the vault of a directory.
+func serveDir(t *testing.T, dir string, env map[string]string) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{t: t, dir: dir, stderr: new(lockedBuffer), end: cancel, ended: make(chan int, 1)}
-	go func() { r.ended <- in(ctx, r.stderr, "serve", "--config", file) }()
+	go func() {
+		r.ended <- Run(ctx, cli.Env{
+			Args: []string{"serve", "--config", filepath.Join(dir, configFile)}, Getenv: func(name string) string { return env[name] },
+			Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: r.stderr, Now: time.Now, Version: "test",
+		})
+	}()
 	t.Cleanup(func() { r.stop() })
 	r.line("signetd: serving on ")
 	return r

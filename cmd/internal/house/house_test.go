@@ -54,8 +54,8 @@ var mayImport = map[string][]string{
 	"cmd/signetd":      {"cmd/internal/daemon", "cmd/internal/cli"},
 	"cmd/internal/cli": {"client", "proto/auditlog"},
 	"cmd/internal/daemon": {
-		"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "store/audit", "proto/signet/v1", "proto/auditlog",
-		"cmd/internal/cli",
+		"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "store/vaultstore", "store/audit", "proto/signet/v1",
+		"proto/auditlog", "cmd/internal/cli",
 	},
 	"cmd/internal/bench":   {"client", "store", "store/envelope", "store/kek", "store/boltstore", "store/audit", "proto/signet/v1", "proto/auditlog"},
 	"cmd/internal/demo":    {},
