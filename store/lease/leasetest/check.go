@@ -89,7 +89,8 @@ const (
 type step struct {
 	phase  phase
 	kind   Kind
-	key    string
+	key    string // whose part of the history it is in
+	of     string // that was called
 	answer Answer
 	grant  bool   // of apply
 	id     uint16 // of a call
@@ -99,7 +100,7 @@ type step struct {
 }
 
 func (s step) String() string {
-	text := string(s.kind) + " " + s.key
+	text := string(s.kind) + " " + s.of
 	if s.kind == Apply {
 		text = fmt.Sprintf("apply, granting %s: %t", s.key, s.grant)
 	}
@@ -133,11 +134,11 @@ func steps(ops []Op) []porcupine.Operation {
 	var ids uint16
 	for i, op := range ops {
 		add := func(p phase, key string, from, to int64) {
-			s := step{phase: p, kind: op.Kind, key: key, answer: op.Answer, grant: slices.Contains(op.Grants, key), id: ids, call: i, node: op.Node, client: op.Client}
+			s := step{phase: p, kind: op.Kind, key: key, of: op.Key, answer: op.Answer, grant: slices.Contains(op.Grants, key), id: ids, call: i, node: op.Node, client: op.Client}
 			all = append(all, porcupine.Operation{ClientId: op.Client, Input: s, Call: from, Return: to})
 		}
 		of := []string{op.Key}
-		if op.Kind == Apply {
+		if op.Kind == Apply || op.Kind != Mint && op.Answer == Done {
 			of = slices.Sorted(maps.Keys(keys))
 		}
 		if op.Kind != Mint {

@@ -39,7 +39,7 @@ func TestCheck(t *testing.T) {
 		{"three at once", []Op{change(Disable, 1, 8), change(Enable, 2, 9), change(Disable, 3, 20), mint(10, 11, KeyDisabled), mint(12, 13, Done), mint(21, 22, Done)}, true},
 		{"one that failed may come late", []Op{fails(Disable, 1, 2, "OUTCOME_UNKNOWN"), mint(3, 4, Done), mint(5, 6, KeyDisabled), mint(7, 8, KeyDisabled)}, false},
 		{"and may be undone", []Op{fails(Disable, 1, 2, "OUTCOME_UNKNOWN"), mint(5, 6, KeyDisabled), change(Enable, 7, 8), mint(9, 10, KeyDisabled)}, true},
-		{"nor after a change of another key", []Op{fails(Disable, 1, 2, "OUTCOME_UNKNOWN"), {Kind: Enable, Key: "b", Call: 3, Return: 4}, mint(5, 6, Done), mint(7, 8, KeyDisabled)}, true},
+		{"nor after changes of another key", []Op{fails(Disable, 1, 2, "OUTCOME_UNKNOWN"), {Kind: Enable, Key: "b", Call: 3, Return: 4}, {Kind: Enable, Key: "b", Call: 5, Return: 6}, mint(7, 8, Done), mint(9, 10, KeyDisabled)}, true},
 		{"but not after its repeat", []Op{fails(Disable, 1, 2, "OUTCOME_UNKNOWN"), change(Disable, 3, 4), change(Enable, 5, 6), mint(7, 8, KeyDisabled)}, true},
 		{"where nothing was changed, nothing was", []Op{fails(Disable, 1, 2, Unreachable), mint(3, 4, KeyDisabled)}, true},
 		{"revoked for good", []Op{change(Revoke, 1, 2), fails(Enable, 3, 4, KeyRevoked), mint(5, 6, KeyRevoked)}, false},

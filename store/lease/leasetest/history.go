@@ -5,7 +5,8 @@
 //
 // Every key is looked at alone. Its value is whether it is disabled, whether it is revoked, and whether the policy grants its
 // profile; a change of the policy is a change of every key. Replicas see a change at different moments, so the model does not
-// have one value but those that some replica may still decide on, in the order in which they came about: the window.
+// have one value but those that some replica may still decide on, in the order in which they came about: the window. All keys
+// are in one root, so a change of another key comes about in the window as well, as one that leaves the value as it is.
 //
 //   - A change comes about once, somewhere between its call and its return: it is applied to the newest value, and the result
 //     is the newest value from then on. No other value leaves the window, for other replicas may not have the change.

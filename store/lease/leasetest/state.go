@@ -30,6 +30,7 @@ func (v value) answer() Answer {
 // after is what a change makes of a value.
 func (v value) after(s step) value {
 	switch {
+	case s.kind != Apply && s.of != s.key:
 	case s.kind == Disable:
 		return v | disabled
 	case s.kind == Enable && v&revoked == 0:
