@@ -265,6 +265,8 @@ func (s *Store) reload(ctx context.Context) (*Snapshot, error) {
 func (s *Store) adopt(next *Snapshot) error {
 	cur := s.Snapshot()
 	switch {
+	case next.id == cur.id && len(cur.Damage()) == 0:
+		return nil // who has the snapshot in place must not take it for a new one
 	case next.id == cur.id:
 	case next.id.Revision <= cur.id.Revision:
 		return fmt.Errorf("%w: revision %d of lineage %s is in place, and revision %d of %s is offered",

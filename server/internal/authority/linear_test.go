@@ -258,15 +258,16 @@ func (s *storm) ask(p *process, op leasetest.Op, within time.Duration, do func(c
 		defer cancel()
 		err := do(ctx)
 		p.weather.running()
+		reason := reasonOf(err)
 		switch {
 		case p.weather.gone():
 			return "NO_ANSWER"
-		case errors.Is(err, context.DeadlineExceeded):
-			return "CANCELED"
-		case reasonOf(err) == ReasonInternal:
+		case reason == ReasonInternal && errors.Is(err, context.DeadlineExceeded):
+			return "GAVE_UP"
+		case reason == ReasonInternal:
 			s.t.Errorf("%s at %s: %v", op.Kind, op.Node, err)
 		}
-		return leasetest.Answer(reasonOf(err))
+		return leasetest.Answer(reason)
 	})
 }
 
