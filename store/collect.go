@@ -34,8 +34,10 @@ func (s *Store) garbage(ctx context.Context) ([]Ref, error) {
 		}
 		listed = append(listed, ref)
 	}
-	s.commits.Lock()
-	defer s.commits.Unlock()
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.unlock()
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}

@@ -111,8 +111,10 @@ func cloneOrNew[K comparable, V any](m map[K]V) map[K]V {
 // Commits run one at a time. A crash in the middle leaves the change whole or
 // not at all; Snapshot.LastCommit tells which after the restart.
 func (s *Store) Commit(ctx context.Context, tx *Tx, head LogHead) (*Snapshot, error) {
-	s.commits.Lock()
-	defer s.commits.Unlock()
+	if err := s.lock(ctx); err != nil {
+		return nil, fmt.Errorf("committing: %w", err)
+	}
+	defer s.unlock()
 	if s.closed.Load() {
 		return nil, fmt.Errorf("committing: %w", ErrClosed)
 	}
@@ -181,8 +183,10 @@ const (
 // one, and adopts it when it happened. nil: nothing is unknown any more.
 // Otherwise ErrUnknown, and nothing is committed until it is settled.
 func (s *Store) Settle(ctx context.Context) error {
-	s.commits.Lock()
-	defer s.commits.Unlock()
+	if err := s.lock(ctx); err != nil {
+		return fmt.Errorf("settling: %w", err)
+	}
+	defer s.unlock()
 	if s.closed.Load() {
 		return ErrClosed
 	}

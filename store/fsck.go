@@ -26,8 +26,10 @@ type Report struct {
 // Store off while it runs; where another makes one, it begins again before it
 // says that something is damaged, and gives up in the end.
 func (s *Store) Fsck(ctx context.Context) (Report, error) {
-	s.commits.Lock()
-	defer s.commits.Unlock()
+	if err := s.lock(ctx); err != nil {
+		return Report{}, fmt.Errorf("checking the store: %w", err)
+	}
+	defer s.unlock()
 	if s.closed.Load() {
 		return Report{}, fmt.Errorf("checking the store: %w", ErrClosed)
 	}

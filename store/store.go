@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,8 +82,8 @@ type Store struct {
 	signers signers
 	closed  atomic.Bool
 
-	commits   sync.Mutex // one commit, settlement or reload at a time
-	unsettled *unsettled // guarded by commits: what the last commit left unknown
+	turn      chan struct{} // one commit, settlement or reload at a time; of capacity 1, so that waiting ends with the context
+	unsettled *unsettled    // the turn's holder's: what the last commit left unknown
 }
 
 // Create makes a vault: a root key wrapped by every KEK, a first root, and what
@@ -208,11 +207,23 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func newStore(cfg Config, vault string) *Store {
-	return &Store{cfg: cfg, src: source{backend: cfg.Backend, keks: cfg.KEKs, vault: vault}}
+	return &Store{cfg: cfg, turn: make(chan struct{}, 1), src: source{backend: cfg.Backend, keks: cfg.KEKs, vault: vault}}
 }
 
 // Snapshot is the state as of the last commit: one atomic load.
 func (s *Store) Snapshot() *Snapshot { return s.current.Load() }
+
+// lock waits for the turn, for as long as ctx lasts: who holds it may be waiting for a Backend that does not answer.
+func (s *Store) lock(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) unlock() { <-s.turn }
 
 // Begin starts a change on the current snapshot.
 func (s *Store) Begin() *Tx { return newTx(s.Snapshot(), s.cfg.Node, s.cfg.Now) }
@@ -220,8 +231,10 @@ func (s *Store) Begin() *Tx { return newTx(s.Snapshot(), s.cfg.Node, s.cfg.Now) 
 // Reload reads the root again and adopts it if it is newer. ErrStale: it is
 // older than what was adopted before, which stays.
 func (s *Store) Reload(ctx context.Context) (*Snapshot, error) {
-	s.commits.Lock()
-	defer s.commits.Unlock()
+	if err := s.lock(ctx); err != nil {
+		return nil, fmt.Errorf("reloading the store: %w", err)
+	}
+	defer s.unlock()
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
@@ -252,6 +265,8 @@ func (s *Store) reload(ctx context.Context) (*Snapshot, error) {
 func (s *Store) adopt(next *Snapshot) error {
 	cur := s.Snapshot()
 	switch {
+	case next.id == cur.id && len(cur.Damage()) == 0:
+		return nil // who has the snapshot in place must not take it for a new one
 	case next.id == cur.id:
 	case next.id.Revision <= cur.id.Revision:
 		return fmt.Errorf("%w: revision %d of lineage %s is in place, and revision %d of %s is offered",
@@ -275,8 +290,8 @@ func (s *Store) adopt(next *Snapshot) error {
 // Close wipes the root key and all signers; signing and opening end with
 // ErrClosed. It does not close the Backend. It may be called twice.
 func (s *Store) Close() error {
-	s.commits.Lock()
-	defer s.commits.Unlock()
+	s.turn <- struct{}{}
+	defer s.unlock()
 	if s.closed.Swap(true) {
 		return nil
 	}

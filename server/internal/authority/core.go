@@ -64,9 +64,20 @@ func (c *core) decide(ctx context.Context, p policy.Principal, a ask) (*call, er
 	allowed := c.again(made)
 	end()
 	if !allowed {
-		return nil, c.refuse(ctx, &made.entry, refused(made.decision))
+		return nil, c.refuse(ctx, &made.entry, c.refusal(made))
 	}
 	return made, nil
+}
+
+// refusal is why a call is not allowed. A replica whose lease has lapsed does not know what the policy and the key are now, and
+// says that alone, to everybody.
+func (c *core) refusal(call *call) error {
+	if call.want.Action == policy.TokenMint {
+		if err := c.replicas.lapsed(call.state); err != nil {
+			return err
+		}
+	}
+	return refused(call.decision)
 }
 
 // entryOf begins the entry of a request: who wants what.

@@ -148,11 +148,11 @@ func (r *replicas) renewSoon() {
 // keepLease renews the lease, and joins anew when it has ended, until ctx ends or a namesake has taken over.
 func (c *changer) keepLease(ctx context.Context) {
 	r := c.replicas
-	pause := lease.Every(r.bound)
+	pause, poke := lease.Every(r.bound), r.poke
 	for {
 		select {
 		case <-time.After(pause):
-		case <-r.poke:
+		case <-poke:
 		case <-ctx.Done():
 			return
 		}
@@ -169,11 +169,12 @@ func (c *changer) keepLease(ctx context.Context) {
 				c.logger.WarnContext(ctx, "the lease cannot be renewed; minting goes on until it ends", slog.Duration("bound", r.bound), slog.Any("error", inFull(err)))
 			}
 			pause = min(lease.Every(r.bound), time.Second)/2 + jitter(100*time.Millisecond)
+			poke = nil // trying pokes, and must not go round without a pause
 		default:
 			if r.trouble.Swap(nil) != nil {
 				c.logger.InfoContext(ctx, "the lease is renewed again")
 			}
-			pause = lease.Every(r.bound)
+			pause, poke = lease.Every(r.bound), r.poke
 		}
 	}
 }

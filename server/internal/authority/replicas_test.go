@@ -25,6 +25,7 @@ const testBound = 8 * time.Second
 type fleet struct {
 	*vault
 	shared   *storetest.SharedMemory
+	bound    time.Duration
 	replicas []*replica
 }
 
@@ -34,12 +35,14 @@ type replica struct {
 	fleet  *fleet
 	node   string
 	way    *storetest.SharedFaulty
+	// through, where it is not nil, stands before way at the next start.
+	through storetest.SharedBackend
 }
 
 // newFleet makes the vault with a key and a policy, and n replicas that serve it.
 func newFleet(t *testing.T, n int) *fleet {
 	t.Helper()
-	f := &fleet{shared: storetest.Shared()}
+	f := &fleet{shared: storetest.Shared(), bound: testBound}
 	f.vault = &vault{t: t, kek: storetest.KEK(), fs: storetest.NewFaultFS()}
 	made, err := Init(t.Context(), InitConfig{
 		Backend: f.shared, KEKs: []envelope.KEK{f.kek}, LogFS: f.fs, Node: nodeName, TrustDomain: trustDomain,
@@ -63,8 +66,10 @@ func newFleet(t *testing.T, n int) *fleet {
 			}
 		}
 	})
-	f.replicas[0].importKey("asc")
-	f.replicas[0].apply(basicPolicy)
+	if n > 0 {
+		f.replicas[0].importKey("asc")
+		f.replicas[0].apply(basicPolicy)
+	}
 	return f
 }
 
@@ -78,14 +83,18 @@ func (f *fleet) add(node string) *replica {
 }
 
 func (r *replica) start(enroll bool) error {
-	r.way = storetest.NewSharedFaulty(r.fleet.shared, nil)
-	s, err := store.Open(r.t.Context(), store.Config{Backend: r.way, KEKs: []envelope.KEK{r.kek}, Node: r.node, Now: time.Now, Logger: discarded()})
+	var backend storetest.SharedBackend = r.through
+	if backend == nil {
+		r.way = storetest.NewSharedFaulty(r.fleet.shared, nil)
+		backend = r.way
+	}
+	s, err := store.Open(r.t.Context(), store.Config{Backend: backend, KEKs: []envelope.KEK{r.kek}, Node: r.node, Now: time.Now, Logger: discarded()})
 	if err != nil {
 		return err
 	}
 	a, err := Open(r.t.Context(), Config{
 		Store: s, LogFS: r.fs, Node: r.node, Operators: []string{operatorID}, TrustDomain: trustDomain,
-		Bound: testBound, Enroll: enroll, Now: time.Now, Logger: discarded(),
+		Bound: r.fleet.bound, Enroll: enroll, Now: time.Now, Logger: discarded(), Watcher: r.watcher,
 	})
 	if err != nil {
 		return err
