@@ -340,7 +340,7 @@ func TestLinearizableBroken(t *testing.T) {
 	// One seed in five or so shows that a fence is missing, most show the others.
 	for part, seeds := range map[string]string{"lease": "8", "fence": "48", "members": "8"} {
 		t.Run(part, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), program, "-test.run", "^TestLinearizable$")
+			cmd := exec.CommandContext(t.Context(), program, "-test.run", "^TestLinearizable$", "-test.failfast")
 			cmd.Env = append(os.Environ(), "SIGNET_BROKEN="+part, "SIGNET_SEEDS="+seeds, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), leasetest.ErrViolation.Error()) {
