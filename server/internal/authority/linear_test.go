@@ -23,7 +23,7 @@ import (
 )
 
 // linearSeeds is how many storms TestLinearizable goes through; SIGNET_SEEDS says another number.
-const linearSeeds = 8
+const linearSeeds = 16
 
 // TestLinearizable: law 5 on replicas in a storm. Everything that weather can do befalls three replicas of one store, which are
 // also stopped, killed and started again under their names, while callers mint at all of them and operators change keys and the policy.
@@ -340,7 +340,7 @@ func TestLinearizableBroken(t *testing.T) {
 	for _, part := range []string{"lease", "fence", "members"} {
 		t.Run(part, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), program, "-test.run", "^TestLinearizable$")
-			cmd.Env = append(os.Environ(), "SIGNET_BROKEN="+part, "SIGNET_SEEDS=4", "TMPDIR="+t.TempDir())
+			cmd.Env = append(os.Environ(), "SIGNET_BROKEN="+part, "SIGNET_SEEDS=8", "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), leasetest.ErrViolation.Error()) {
 				t.Errorf("without the part of the protocol that is called %q it ends with %v:\n%s", part, err, out)
