@@ -137,7 +137,7 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			// gRPC adds up to a tenth at random, and calls under way may end: both within the limit.
 			MaxConnectionAge:      s.limits.ConnectionAge * 10 / 12,
-			MaxConnectionAgeGrace: min(s.limits.Deadline, s.limits.ConnectionAge/12),
+			MaxConnectionAgeGrace: min(waitDeadline, s.limits.ConnectionAge/12),
 			Time:                  2 * time.Minute,
 			Timeout:               20 * time.Second,
 		}),

@@ -195,7 +195,9 @@ Nothing of this changes the key at Apple. A profile that the key cannot serve an
 			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			k, err := cl.UpdateKey(ctx, &signetv1.UpdateKeyRequest{Name: args[0], Facts: f.wire(), UpdateMask: mask, Version: version, Reason: reason})
+			k, err := waiting(ctx, a, cl, func() (*signetv1.Key, error) {
+				return cl.UpdateKey(ctx, &signetv1.UpdateKeyRequest{Name: args[0], Facts: f.wire(), UpdateMask: mask, Version: version, Reason: reason})
+			})
 			if err != nil {
 				return err
 			}

@@ -108,7 +108,9 @@ the version before it stays, and can be activated again until it is revoked.`,
 			return cli.Malformedf("signet key show "+args[0]+" lists them", "VERSION is a number from 1")
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			k, err := cl.ActivateVersion(ctx, &signetv1.ActivateVersionRequest{Name: args[0], Version: int32(version)}) //nolint:gosec // parsed as 32 bits
+			k, err := waiting(ctx, a, cl, func() (*signetv1.Key, error) {
+				return cl.ActivateVersion(ctx, &signetv1.ActivateVersionRequest{Name: args[0], Version: int32(version)}) //nolint:gosec // parsed as 32 bits
+			})
 			if err != nil {
 				return err
 			}
@@ -140,7 +142,9 @@ already live until they expire. On a terminal it asks first, in a script it does
 			}
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			k, err := cl.DisableKey(ctx, &signetv1.DisableKeyRequest{Name: args[0], Reason: reason})
+			k, err := waiting(ctx, a, cl, func() (*signetv1.Key, error) {
+				return cl.DisableKey(ctx, &signetv1.DisableKeyRequest{Name: args[0], Reason: reason})
+			})
 			if err != nil {
 				return err
 			}
@@ -165,7 +169,9 @@ func (a *app) keyEnable() *cobra.Command {
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			k, err := cl.EnableKey(ctx, &signetv1.EnableKeyRequest{Name: args[0], Reason: reason})
+			k, err := waiting(ctx, a, cl, func() (*signetv1.Key, error) {
+				return cl.EnableKey(ctx, &signetv1.EnableKeyRequest{Name: args[0], Reason: reason})
+			})
 			if err != nil {
 				return err
 			}
@@ -215,7 +221,7 @@ latest does not depend on them.`,
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			req := &signetv1.RevokeKeyRequest{Name: args[0], Version: version, Reason: reason}
-			resp, err := cl.RevokeKey(ctx, req)
+			resp, err := waiting(ctx, a, cl, func() (*signetv1.RevokeKeyResponse, error) { return cl.RevokeKey(ctx, req) })
 			if err != nil {
 				return err
 			}

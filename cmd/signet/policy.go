@@ -44,7 +44,9 @@ policy stays as it was. With --etag it is refused when somebody changed the poli
 			return err
 		}
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
-			resp, err := cl.ApplyPolicy(ctx, &signetv1.ApplyPolicyRequest{Document: doc, Etag: etag, DryRun: dryRun})
+			resp, err := waiting(ctx, a, cl, func() (*signetv1.ApplyPolicyResponse, error) {
+				return cl.ApplyPolicy(ctx, &signetv1.ApplyPolicyRequest{Document: doc, Etag: etag, DryRun: dryRun})
+			})
 			if err != nil {
 				return a.applyProblem(args[0], err)
 			}

@@ -94,7 +94,7 @@ func (l *Lease) renew(ctx context.Context, root store.RootID) error {
 	}
 	switch {
 	case r == nil: // it was there, so this is not ours; unless the read is stale, and then it is as good as over
-		return l.end(fmt.Errorf("%w: it has been removed or changed from outside", ErrOver))
+		return l.end(fmt.Errorf("%w: it was fenced and removed, or changed from outside", ErrOver))
 	case r.Fence != nil && r.Fence.Node == l.member.Node:
 		return l.end(ErrNamesake)
 	case r.Fence != nil:

@@ -69,10 +69,10 @@ func (c *core) decide(ctx context.Context, p policy.Principal, a ask) (*call, er
 	return made, nil
 }
 
-// refusal is why a call is not allowed. A replica whose lease has lapsed does not know whether the key is still off: who would be
-// told so is told that, and asks another replica. Who would hear "denied" hears it from every replica.
+// refusal is why a call is not allowed. A replica whose lease has lapsed does not know what the policy and the key are now, and
+// says that alone, to everybody.
 func (c *core) refusal(call *call) error {
-	if call.want.Action == policy.TokenMint && call.decision.Tell() {
+	if call.want.Action == policy.TokenMint {
 		if err := c.replicas.lapsed(call.state); err != nil {
 			return err
 		}

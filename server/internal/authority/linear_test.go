@@ -23,7 +23,7 @@ import (
 )
 
 // linearSeeds is how many storms TestLinearizable goes through; SIGNET_SEEDS says another number.
-const linearSeeds = 16
+const linearSeeds = 8
 
 // TestLinearizable: law 5 on replicas in a storm. Everything that weather can do befalls three replicas of one store, which are
 // also stopped, killed and started again under their names, while callers mint at all of them and operators change keys and the policy.
@@ -337,10 +337,11 @@ func TestLinearizableBroken(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "signet_broken", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building it: %v\n%s", err, out)
 	}
-	for _, part := range []string{"lease", "fence", "members"} {
+	// One seed in five or so shows that a fence is missing, most show the others.
+	for part, seeds := range map[string]string{"lease": "8", "fence": "48", "members": "8"} {
 		t.Run(part, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), program, "-test.run", "^TestLinearizable$")
-			cmd.Env = append(os.Environ(), "SIGNET_BROKEN="+part, "SIGNET_SEEDS=8", "TMPDIR="+t.TempDir())
+			cmd.Env = append(os.Environ(), "SIGNET_BROKEN="+part, "SIGNET_SEEDS="+seeds, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), leasetest.ErrViolation.Error()) {
 				t.Errorf("without the part of the protocol that is called %q it ends with %v:\n%s", part, err, out)

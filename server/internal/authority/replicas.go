@@ -2,10 +2,11 @@ package authority
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type replicas struct {
 	past []string
 	// caughtUp is when the store was last seen not to be older than what is decided on.
 	caughtUp atomic.Pointer[time.Time]
+	unheard  atomic.Pointer[error] // why the last look at the store came to nothing; nil: it did not
 	trouble  atomic.Pointer[error] // why the lease is not renewed; nil: it is
 	poke     chan struct{}         // renew now
 	lost     chan error            // gets why this process must end; of capacity 1
@@ -119,8 +121,10 @@ func (c *changer) catchUp(ctx context.Context) error {
 	asked := c.now()
 	snap, err := c.store.Reload(ctx)
 	if err != nil {
+		c.replicas.unheard.Store(&err)
 		return storeError(err)
 	}
+	c.replicas.unheard.Store(nil)
 	c.replicas.caughtUp.Store(&asked)
 	if snap == c.state.Load().snap {
 		return nil
@@ -164,8 +168,8 @@ func (c *changer) keepLease(ctx context.Context) {
 			if r.trouble.Swap(&err) == nil {
 				c.logger.WarnContext(ctx, "the lease cannot be renewed; minting goes on until it ends", slog.Duration("bound", r.bound), slog.Any("error", inFull(err)))
 			}
-			pause = min(lease.Every(r.bound), time.Second)/2 + rand.N(100*time.Millisecond) //nolint:gosec // so that replicas do not ask in step
-			poke = nil                                                                      // trying pokes, and must not go round without a pause
+			pause = min(lease.Every(r.bound), time.Second)/2 + jitter(100*time.Millisecond)
+			poke = nil // trying pokes, and must not go round without a pause
 		default:
 			if r.trouble.Swap(nil) != nil {
 				c.logger.InfoContext(ctx, "the lease is renewed again")
@@ -183,7 +187,10 @@ func (c *changer) renew(ctx context.Context) error {
 		return c.join(ctx)
 	}
 	if at := r.caughtUp.Load(); at == nil || c.now().Sub(*at) >= r.bound {
-		return errors.New("the store has not answered, or has answered with an older state than was seen before")
+		if cause := r.unheard.Load(); cause != nil {
+			return fmt.Errorf("the store is not heard from: %w", *cause)
+		}
+		return errors.New("the store is not heard from")
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(lease.Every(r.bound), time.Second))
 	defer cancel()
@@ -292,10 +299,17 @@ func (c *changer) commitMembers(ctx context.Context, edit func(*store.Tx) error)
 	return c.settle(ctx)
 }
 
+// jitter is a random time below limit, so that replicas do not do things in step.
+func jitter(limit time.Duration) time.Duration {
+	var b [4]byte
+	rand.Read(b[:]) // never fails
+	return time.Duration(float64(limit) * float64(binary.LittleEndian.Uint32(b[:])) / (1 << 32))
+}
+
 // pauseBeforeRetry keeps replicas that change the store at once from doing so in step.
 func pauseBeforeRetry(ctx context.Context) {
 	select {
-	case <-time.After(rand.N(20 * time.Millisecond)): //nolint:gosec // not a secret
+	case <-time.After(jitter(20 * time.Millisecond)):
 	case <-ctx.Done():
 	}
 }
@@ -325,9 +339,8 @@ func (c *changer) removeEnded(ctx context.Context) error {
 	return nil
 }
 
-// collectEvery is at how many minutes garbage is collected: what replicas that crashed have left, so that once in a while
-// by any of them is enough.
-const collectEvery = 6 * 60
+// collectEvery is how often garbage is collected: what replicas that crashed have left, so that once in a while is enough.
+const collectEvery = 6 * time.Hour
 
 // tidy looks after what replicas leave behind on the store that they share: members that somebody fenced and did not live to
 // remove, and garbage.
@@ -339,7 +352,7 @@ func (c *changer) tidy(ctx context.Context) error {
 	if _, err := r.peers.States(ctx, c.state.Load().snap); err != nil {
 		return storeError(err)
 	}
-	if rand.N(collectEvery) > 0 { //nolint:gosec // so that replicas do not do it at once
+	if jitter(collectEvery) >= housekeeping {
 		return nil
 	}
 	n, err := c.store.Collect(ctx)
@@ -401,7 +414,7 @@ func (c *changer) everywhere(ctx context.Context, snap *store.Snapshot, call *ca
 	r.renewSoon()
 	fenced, err := r.peers.Await(ctx, snap)
 	e := call.entry
-	e.Action, e.Time, e.Root = string(actionEverywhere), time.Time{}, nil
+	e.Action, e.Time, e.Root, e.Justification = string(actionEverywhere), time.Time{}, nil, ""
 	e.Outcome, e.Reason = auditlog.Done, fmt.Sprintf("every replica has revision %d", snap.RootID().Revision)
 	if len(fenced) > 0 {
 		e.Reason += ", or was fenced and waited out: " + lease.Nodes(fenced)

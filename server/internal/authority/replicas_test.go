@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -63,7 +62,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	t.Cleanup(func() {
 		for _, r := range f.replicas {
 			if r.Authority != nil {
-				_ = r.Authority.Close()
+				_ = r.Close()
 			}
 		}
 	})
@@ -74,7 +73,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	return f
 }
 
-func discarded() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func discarded() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // add is a replica that does not run yet.
 func (f *fleet) add(node string) *replica {
@@ -121,7 +120,7 @@ func (r *replica) mend() { r.way.Plan(nil) }
 func (r *replica) kill() {
 	r.way.Plan(func(storetest.Call) storetest.Fate { return storetest.CrashBefore })
 	r.fs = r.fs.Restart()
-	_ = r.Authority.Close()
+	_ = r.Close()
 	r.Authority = nil
 }
 
@@ -314,7 +313,7 @@ func TestLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		a, c := f.replicas[0], f.replicas[2]
-		must(t, c.Authority.Close())
+		must(t, c.Close())
 		c.Authority = nil
 		if d := took(func() { must(t, a.disable("asc")) }); d > time.Second {
 			t.Errorf("disabling took %s after a replica had left", d)
