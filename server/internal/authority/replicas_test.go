@@ -252,6 +252,42 @@ func TestStaleReads(t *testing.T) {
 	})
 }
 
+// TestStaleJoin: a replica that was fenced and cannot join anew, because its reads are stale and a commit of its own is not settled,
+// does not go round without a pause. It says that it does not know whether a key is off.
+func TestStaleJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.replicas[0], f.replicas[1]
+		must(t, a.disable("asc"))
+		b.wantMint(ReasonKeyDisabled)
+		swaps := 0
+		b.way.Plan(func(c storetest.Call) storetest.Fate {
+			switch c.Op {
+			case "root":
+				return storetest.Stale
+			case "swap":
+				if swaps++; swaps == 1 {
+					return storetest.UnknownLost
+				}
+			}
+			return storetest.Fine
+		})
+		must(t, a.enable("asc"))
+		b.wantMint(ReasonLeaseLapsed)
+		if _, err := b.Tokens.Mint(t.Context(), principal(strangerID), MintRequest{Request: b.request(), Profile: "release"}); reasonOf(err) != ReasonDenied {
+			t.Errorf("a stranger is told %v", err)
+		}
+		before, _ := b.way.Calls()
+		time.Sleep(10 * time.Second)
+		if after, _ := b.way.Calls(); after-before > 400 {
+			t.Errorf("%d calls of the store in ten seconds", after-before)
+		}
+		b.mend()
+		time.Sleep(3 * time.Second)
+		b.wantMint("")
+	})
+}
+
 // TestRepeatOnOldState: who finds a change made in a state that is not the newest any more makes it again.
 func TestRepeatOnOldState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
