@@ -103,9 +103,9 @@ func (s state) come(p step, id uint16) state {
 }
 
 func (s state) done(id uint16) []state {
-	mark := mark(id)
+	own := mark(id)
 	for i := 0; i < len(s.over); i += 2 {
-		if s.over[i:i+2] == mark {
+		if s.over[i:i+2] == own {
 			s.over = s.over[:i] + s.over[i+2:]
 			return []state{s}
 		}
