@@ -83,7 +83,7 @@ func (f *fleet) add(node string) *replica {
 }
 
 func (r *replica) start(enroll bool) error {
-	var backend storetest.SharedBackend = r.through
+	backend := r.through
 	if backend == nil {
 		r.way = storetest.NewSharedFaulty(r.fleet.shared, nil)
 		backend = r.way
