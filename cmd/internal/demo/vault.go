@@ -82,7 +82,7 @@ func onVault(ctx context.Context, d *demo) error {
 	if err := d.showFile(d.config, "addresses:", "ca:"); err != nil {
 		return err
 	}
-	if _, err := d.must(ctx, "signet", "system", "members"); err != nil {
+	if err := d.members(ctx, "current", len(nodes)); err != nil {
 		return err
 	}
 
@@ -134,7 +134,7 @@ func onVault(ctx context.Context, d *demo) error {
 	if err := d.refused(ctx, 6, "mint", "ios-release", "--config", caller(cutOff)); err != nil {
 		return err
 	}
-	if _, err := d.must(ctx, "signet", "system", "members"); err != nil {
+	if err := d.members(ctx, "current", len(nodes)-1); err != nil {
 		return err
 	}
 
@@ -392,6 +392,23 @@ func (d *demo) until(ctx context.Context, want int, args ...string) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return fmt.Errorf("signet %s was to end with exit code %d; it ends with %d: %s", args[0], want, code, said)
+}
+
+// members waits until so many replicas, and no others, stand so, and shows them.
+func (d *demo) members(ctx context.Context, state string, want int) error {
+	args := []string{"system", "members"}
+	d.show("signet", args)
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		code, out, said := d.try(ctx, args...)
+		if lines := strings.Count(out, "\n") - 1; code == 0 && lines == want && strings.Count(out, "  "+state) == want {
+			fmt.Fprint(d.out, indent(out))
+			return nil
+		}
+		if time.Since(began) > 10*time.Second {
+			fmt.Fprint(d.out, indent(out), indent(said))
+			return fmt.Errorf("there were to be %d members that are %s", want, state)
+		}
+	}
 }
 
 // timed runs a command that must succeed and says how long it took.
