@@ -28,7 +28,7 @@ type node struct {
 	server *grpc.Server
 	health *health.Server
 	// does, when it is not nil, is what it does with a mint or a change after it has accepted it; nil lets it answer.
-	does     func(context.Context, *node) error
+	does func(context.Context, *node) error
 	// reads, when it is not nil, is what it says to who asks for a key.
 	reads    atomic.Pointer[error]
 	accepted atomic.Int64 // mints and changes

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -64,7 +65,14 @@ func run(ctx context.Context, bin string, walk func(context.Context, *demo) erro
 		return err
 	}
 	defer os.RemoveAll(dir)
-	return walk(ctx, &demo{bin: bin, dir: dir, out: os.Stdout})
+	d := &demo{bin: bin, dir: dir, out: os.Stdout}
+	err = walk(ctx, d)
+	if err != nil && ctx.Err() == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		fmt.Fprintf(os.Stderr, "\nThe servers said last:\n%s", indent(strings.Join(d.said, "\n")))
+	}
+	return err
 }
 
 func onOneServer(ctx context.Context, d *demo) error {

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,7 +28,21 @@ import (
 type demo struct {
 	bin, dir, config string
 	out              io.Writer
+
+	mu   sync.Mutex
+	said []string // the last lines of all servers, beside those that say that they are ready
 }
+
+// heard keeps a line of a server.
+func (d *demo) heard(config, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.said = append(d.said, config+": "+text)
+	d.said = d.said[max(0, len(d.said)-kept):]
+}
+
+// kept is how many lines of the servers are shown when the walk fails.
+const kept = 30
 
 func (d *demo) say(text string) { fmt.Fprintf(d.out, "\n== %s\n", text) }
 
@@ -97,7 +112,9 @@ func (d *demo) serve(ctx context.Context, config string) (func() error, error) {
 		for s := bufio.NewScanner(stderr); s.Scan(); {
 			if strings.HasPrefix(s.Text(), "signetd: serving on ") {
 				ready <- s.Text()
+				continue
 			}
+			d.heard(config, s.Text())
 		}
 	}()
 	select {
