@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 COMMITTED := $(shell git log -1 --format=%cI 2>/dev/null)
 RELEASE := $(GO) run ./cmd/internal/release --version '$(VERSION)' --time '$(COMMITTED)'
 
-.PHONY: help build demo test test-flavours alerts release release-check lint proto proto-check fuzz bench clean
+.PHONY: help build demo demo-vault test test-flavours alerts release release-check lint proto proto-check fuzz bench clean
 
 # What the flavours are tested with: the packages in which keys are held, opened, sealed and used, and the server over all of them.
 # Not all of ./...: for each flavour Go compiles the standard library and every dependency anew, which costs minutes on two cores,
@@ -25,6 +25,9 @@ build: ## both programs, into bin/
 
 demo: build ## the main job, walked through with the real programs
 	@$(GO) run ./cmd/internal/demo $(BIN)
+
+demo-vault: build ## three replicas on a real Vault, one cut off, Vault killed (it is built the first time: minutes)
+	@$(GO) run ./cmd/internal/demo vault $(BIN)
 
 test: ## every test, with the race detector
 	$(GO) vet ./...

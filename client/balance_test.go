@@ -28,7 +28,9 @@ type node struct {
 	server *grpc.Server
 	health *health.Server
 	// does, when it is not nil, is what it does with a mint or a change after it has accepted it; nil lets it answer.
-	does     func(context.Context, *node) error
+	does func(context.Context, *node) error
+	// reads, when it is not nil, is what it says to who asks for a key.
+	reads    atomic.Pointer[error]
 	accepted atomic.Int64 // mints and changes
 	reuse    string       // of every profile; empty: it knows none
 }
@@ -102,6 +104,9 @@ func (n *node) ListProfiles(_ context.Context, r *signetv1.ListProfilesRequest) 
 }
 
 func (n *node) GetKey(context.Context, *signetv1.GetKeyRequest) (*signetv1.Key, error) {
+	if err := n.reads.Load(); err != nil {
+		return nil, *err
+	}
 	return &signetv1.Key{Name: n.name}, nil
 }
 

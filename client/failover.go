@@ -30,6 +30,8 @@ import (
 // the profile's tokens are reused, which anybody may who may mint it, and repeats the mint there unless the answer is never, or none. A
 // TokenSource wants a token and asks again in any case, so that its mints always go elsewhere.
 //
+// A call that only reads goes elsewhere from a server that is cut off from the store (read).
+//
 // An address that takes a mint and does not answer is given up when half of the time is gone, and after patience at the latest, where
 // there is another one to go to and the mint may be repeated. It then gets no mints for a while, nor does one that has not answered a
 // mint that was waited for to the end. All attempts together have the call's one deadline.
@@ -110,10 +112,14 @@ type mapped struct {
 // Invoke implements grpc.ClientConnInterface.
 func (m mapped) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	c := call{mapped: m, kind: kindOf[method], method: method, args: args, reply: reply, opts: opts}
-	if c.kind == reads || c.kind == watches {
+	switch {
+	case c.kind == watches, c.kind == reads && !m.many:
 		return fromGRPC(m.ClientConnInterface.Invoke(m.routed(ctx), method, args, reply, opts...))
+	case c.kind == reads:
+		return c.read(ctx)
+	default:
+		return c.do(ctx)
 	}
-	return c.do(ctx)
 }
 
 // NewStream is as Invoke, but that a stream stays where it began.
@@ -180,6 +186,26 @@ func (c *call) do(ctx context.Context) error {
 		}
 		c.avoid = append(c.avoid, a.at.address)
 		said = a.err
+	}
+}
+
+// read makes the attempts of a call that only reads. It goes elsewhere from a server that is cut off from the store alone, for a
+// replica that is need not be away for anybody else; where nobody answers is grpc's affair.
+func (c *call) read(ctx context.Context) error {
+	var said error
+	for {
+		r := &route{avoid: c.avoid}
+		err := fromGRPC(c.ClientConnInterface.Invoke(context.WithValue(ctx, routeKey{}, r), c.method, c.args, c.reply, c.opts...))
+		at, nowhere := r.end()
+		if nowhere && said != nil {
+			return said
+		}
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.reason != "STORE_UNAVAILABLE" || at == nil {
+			return err
+		}
+		c.avoid = append(c.avoid, at.address)
+		said = err
 	}
 }
 

@@ -242,6 +242,44 @@ func TestChangeGoesElsewhere(t *testing.T) {
 	}
 }
 
+// TestReadGoesElsewhere: a server that is cut off from the store sends nobody who reads away, as long as another one is not. Other
+// refusals are the same everywhere.
+func TestReadGoesElsewhere(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		reason string
+		code   codes.Code
+		both   bool
+		want   error
+	}{
+		{"the store is away", "STORE_UNAVAILABLE", codes.Unavailable, false, nil},
+		{"the store is away from both", "STORE_UNAVAILABLE", codes.Unavailable, true, ErrUnavailable},
+		{"the log is away", "LOG_UNAVAILABLE", codes.Unavailable, false, ErrUnavailable},
+		{"denied", "DENIED", codes.PermissionDenied, false, ErrDenied},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := startNode(t, "a", true), startNode(t, "b", true)
+			c := nodes(t, a.addr, b.addr)
+			home, err := c.GetKey(t.Context(), &signetv1.GetKeyRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if home.GetName() == "b" {
+				a, b = b, a
+			}
+			refused := refusal(t, tt.code, tt.reason)
+			a.reads.Store(&refused)
+			if tt.both {
+				b.reads.Store(&refused)
+			}
+			k, err := c.GetKey(t.Context(), &signetv1.GetKeyRequest{})
+			if tt.want == nil && (err != nil || k.GetName() != b.name) || tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("%v, %v", k, err)
+			}
+		})
+	}
+}
+
 // TestRefusedEverywhere: the last word stands where nobody can do it.
 func TestRefusedEverywhere(t *testing.T) {
 	a, b, c := pair(t, "never", answers(codes.Unavailable, "GAP"))

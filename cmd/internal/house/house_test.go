@@ -58,7 +58,7 @@ var mayImport = map[string][]string{
 		"proto/auditlog", "cmd/internal/cli",
 	},
 	"cmd/internal/bench":   {"client", "store", "store/envelope", "store/kek", "store/boltstore", "store/audit", "proto/signet/v1", "proto/auditlog"},
-	"cmd/internal/demo":    {},
+	"cmd/internal/demo":    {"store/vaultstore/vaultrun"},
 	"cmd/internal/release": {},
 	"cmd/internal/house":   {},
 }
