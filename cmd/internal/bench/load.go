@@ -25,9 +25,9 @@ type result struct {
 
 // target is a server to be loaded, with one connection a caller: callers are separate programs in life.
 type target struct {
-	name    string
-	profile string
-	conns   []*grpc.ClientConn
+	name   string
+	calls  []func(context.Context) error // one a caller: asks for one token, and returns when it is there
+	closes []func() error
 }
 
 func readPool(caFile string) (*x509.CertPool, error) {
@@ -43,22 +43,28 @@ func readPool(caFile string) (*x509.CertPool, error) {
 }
 
 func dial(name, addr, profile string, conf *tls.Config, callers int) (*target, error) {
-	t := &target{name: name, profile: profile}
+	t := &target{name: name}
 	for range callers {
 		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
 		if err != nil {
 			return nil, errors.Join(err, t.close())
 		}
-		t.conns = append(t.conns, conn)
+		c := signetv1.NewTokenServiceClient(conn)
+		t.calls = append(t.calls, func(ctx context.Context) error {
+			_, err := c.MintToken(ctx, &signetv1.MintTokenRequest{Profile: profile})
+			return err
+		})
+		t.closes = append(t.closes, conn.Close)
 	}
 	return t, nil
 }
 
 func (t *target) close() error {
 	var errs []error
-	for _, c := range t.conns {
-		errs = append(errs, c.Close())
+	for _, c := range t.closes {
+		errs = append(errs, c())
 	}
+	t.closes = nil
 	return errors.Join(errs...)
 }
 
@@ -71,15 +77,16 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 		first error
 	)
 	start := time.Now()
-	for _, conn := range t.conns[:callers] {
+	for _, call := range t.calls[:callers] {
 		wg.Go(func() {
-			c := signetv1.NewTokenServiceClient(conn)
 			took := make([]time.Duration, 0, 4096)
 			for time.Since(start) < d {
 				at := time.Now()
-				if _, err := c.MintToken(ctx, &signetv1.MintTokenRequest{Profile: t.profile}); err != nil {
+				if err := call(ctx); err != nil {
 					mu.Lock()
-					first = errors.Join(first, fmt.Errorf("minting from %s: %w", t.name, err))
+					if first == nil {
+						first = fmt.Errorf("minting from %s: %w", t.name, err)
+					}
 					mu.Unlock()
 					return
 				}
@@ -103,25 +110,27 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 	}, nil
 }
 
-// compare loads both targets in turn, round after round, so that what else the machine does falls on both, and answers the
-// median of each measure.
-func compare(ctx context.Context, a, b *target, callers int, r rounds) (result, result, error) {
-	var as, bs []result
+// compare loads the targets in turn, round after round, so that what else the machine does falls on all of them, and answers
+// the median of each measure of each.
+func compare(ctx context.Context, callers int, r rounds, targets ...*target) ([]result, error) {
+	all := make([][]result, len(targets))
 	for i := range r.n + 1 {
-		ra, err := a.load(ctx, callers, r.d)
-		if err != nil {
-			return result{}, result{}, err
+		for k, t := range targets {
+			measured, err := t.load(ctx, callers, r.d)
+			if err != nil {
+				return nil, err
+			}
+			if i == 0 {
+				continue // connections, caches and the CPU warm up in it
+			}
+			all[k] = append(all[k], measured)
 		}
-		rb, err := b.load(ctx, callers, r.d)
-		if err != nil {
-			return result{}, result{}, err
-		}
-		if i == 0 {
-			continue // connections, caches and the CPU warm up in it
-		}
-		as, bs = append(as, ra), append(bs, rb)
 	}
-	return medians(as), medians(bs), nil
+	mids := make([]result, len(targets))
+	for k, rs := range all {
+		mids[k] = medians(rs)
+	}
+	return mids, nil
 }
 
 func medians(rs []result) result {
