@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,11 +24,19 @@ import (
 type result struct {
 	rate     float64 // minted per second
 	p50, p99 time.Duration
+	server   time.Duration // processor time a token of the server's
+	callers  time.Duration // and of its callers
+}
+
+// cost says what a token cost the processors. On a machine that does other work too it tells servers apart better than rates do.
+func (r result) cost() string {
+	return fmt.Sprintf("%v of CPU a token, its callers %v", r.server.Round(time.Microsecond), r.callers.Round(time.Microsecond))
 }
 
 // target is a server to be loaded, with one connection a caller: callers are separate programs in life.
 type target struct {
 	name   string
+	pid    int
 	calls  []func(context.Context) error // one a caller: asks for one token, and returns when it is there
 	closes []func() error
 }
@@ -42,8 +53,8 @@ func readPool(caFile string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func dial(name, addr, profile string, conf *tls.Config, callers int) (*target, error) {
-	t := &target{name: name}
+func dial(name string, p *process, addr, profile string, conf *tls.Config, callers int) (*target, error) {
+	t := &target{name: name, pid: p.cmd.Process.Pid}
 	for range callers {
 		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
 		if err != nil {
@@ -76,6 +87,10 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 		all   []time.Duration
 		first error
 	)
+	before, err := t.busy()
+	if err != nil {
+		return result{}, err
+	}
 	start := time.Now()
 	for _, call := range t.calls[:callers] {
 		wg.Go(func() {
@@ -102,12 +117,43 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 		return result{}, first
 	}
 	elapsed := time.Since(start)
+	after, err := t.busy()
+	if err != nil {
+		return result{}, err
+	}
 	slices.Sort(all)
+	n := time.Duration(len(all))
 	return result{
 		rate: float64(len(all)) / elapsed.Seconds(),
 		p50:  all[len(all)/2],
 		p99:  all[len(all)*99/100],
+
+		server:  (after.server - before.server) / n,
+		callers: (after.callers - before.callers) / n,
 	}, nil
+}
+
+// busy is how long the server, and this process, have kept processors busy.
+func (t *target) busy() (result, error) {
+	own, err := cpuTime()
+	if err != nil {
+		return result{}, err
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.pid))
+	if err != nil {
+		return result{}, err
+	}
+	// Behind the name, which may hold anything, in clock ticks: see proc(5).
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks time.Duration
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return result{}, err
+		}
+		ticks += time.Duration(n)
+	}
+	return result{server: ticks * 10 * time.Millisecond, callers: own}, nil
 }
 
 // compare loads the targets in turn, round after round, so that what else the machine does falls on all of them, and answers
@@ -134,10 +180,15 @@ func compare(ctx context.Context, callers int, r rounds, targets ...*target) ([]
 }
 
 func medians(rs []result) result {
+	of := func(f func(result) time.Duration) time.Duration {
+		return time.Duration(median(rs, func(r result) float64 { return float64(f(r)) }))
+	}
 	return result{
-		rate: median(rs, func(r result) float64 { return r.rate }),
-		p50:  time.Duration(median(rs, func(r result) float64 { return float64(r.p50) })),
-		p99:  time.Duration(median(rs, func(r result) float64 { return float64(r.p99) })),
+		rate:    median(rs, func(r result) float64 { return r.rate }),
+		p50:     of(func(r result) time.Duration { return r.p50 }),
+		p99:     of(func(r result) time.Duration { return r.p99 }),
+		server:  of(func(r result) time.Duration { return r.server }),
+		callers: of(func(r result) time.Duration { return r.callers }),
 	}
 }
 

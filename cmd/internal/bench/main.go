@@ -113,6 +113,7 @@ func benchMint(ctx context.Context, w *workshop, r rounds) error {
 	}
 	mint, yard := rs[0], rs[1]
 	note("%d callers: signet %.0f/s p50 %v p99 %v, bare %.0f/s p50 %v p99 %v", callers, mint.rate, mint.p50, mint.p99, yard.rate, yard.p50, yard.p99)
+	note("a token of signet's costs %s; of bare's %s", mint.cost(), yard.cost())
 	bar("mint-rate", mint.rate/yard.rate, "of-bare", ">=", 0.90)
 
 	if rs, err = compare(ctx, 1, r, signet.target, yardstick); err != nil {

@@ -181,7 +181,7 @@ func (w *workshop) vault(ctx context.Context, name string, at place, keys int, p
 	if err != nil {
 		return nil, err
 	}
-	if v.target, err = dial("signet", addr, "release", conf, callers); err != nil {
+	if v.target, err = dial("signet", v.process, addr, "release", conf, callers); err != nil {
 		return nil, err
 	}
 	w.closes = append(w.closes, v.target.close)
@@ -344,7 +344,7 @@ func (w *workshop) bare(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := dial("bare", p.addr, "release", &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, callers)
+	t, err := dial("bare", p, p.addr, "release", &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, callers)
 	if err != nil {
 		return nil, err
 	}
