@@ -38,7 +38,7 @@ Make a vault, start it, and give a caller a certificate:
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	p := &program{env}
-	root.AddCommand(p.init(), p.join(), p.dev(), p.serve(), p.cert(), p.check(), p.fsck(), p.log(), p.version())
+	root.AddCommand(p.init(), p.join(), p.dev(), p.serve(), p.cert(), p.check(), p.healthy(), p.fsck(), p.log(), p.version())
 	return root
 }
 

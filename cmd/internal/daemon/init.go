@@ -50,6 +50,7 @@ const (
 func (p *program) init() *cobra.Command {
 	var dir, connection, place string
 	var b blueprint
+	var unless bool
 	cmd := &cobra.Command{
 		Use:   "init --dir DIR",
 		Short: "Create a vault",
@@ -60,7 +61,8 @@ With --vault the store lies in HashiCorp Vault, where further nodes may share it
 is the KEK. FILE says how Vault is reached: it is YAML, has the keys of the block vault of signetd.yaml, and deploy/vault/setup.sh,
 which sets Vault up, prints it. With --store file only the KEK is in Vault.
 
-The directory appears whole or not at all. A vault that is there already, in the directory or in Vault, is not touched.`,
+The directory appears whole or not at all. A vault that is there already, in the directory or in Vault, is not touched. It is an error,
+but for one in the directory with --unless-there, which is for whatever starts a server by itself.`,
 		Example: `  signetd init --dir vault
   signetd init --dir /var/lib/signet/vault --listen 0.0.0.0:7443 --host signet.acme.internal
   signetd init --dir vault --listen 127.0.0.1:0    # any free port
@@ -69,6 +71,9 @@ The directory appears whole or not at all. A vault that is there already, in the
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := b.choose(connection, place); err != nil {
 				return err
+			}
+			if unless && there(dir) {
+				return p.sayThere(dir, "")
 			}
 			return p.create(c.Context(), dir, b)
 		},
@@ -81,8 +86,30 @@ The directory appears whole or not at all. A vault that is there already, in the
 	cmd.Flags().StringVar(&place, "store", "", "where the store lies, file or vault; vault when --vault is given")
 	cmd.Flags().StringArrayVar(&b.keks, "kek", nil, "a KEK, file:PATH or vault-transit:MOUNT/KEY; may be repeated, and each opens the vault alone; "+
 		defaultTransit+" with --vault, file:"+kekFile+" without, when left out")
+	unlessThere(cmd, &unless)
 	required(cmd, "dir")
 	return cmd
+}
+
+// unlessThere adds the flag of commands that may be repeated.
+func unlessThere(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "unless-there", false, "do nothing, and succeed, where the directory holds a node of a vault already, whatever its name")
+}
+
+// there says whether a directory holds a node of a vault.
+func there(dir string) bool { return fileExists(filepath.Join(dir, configFile)) }
+
+// sayThere says which node a directory holds. With vaultID it must be of that vault.
+func (p *program) sayThere(dir, vaultID string) error {
+	c, err := loadConfig(filepath.Join(dir, configFile))
+	if err != nil {
+		return err
+	}
+	if vaultID != "" && c.VaultID != vaultID {
+		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("%s holds a node of another vault; it was not touched", dir), Todo: "name another directory"}
+	}
+	cli.Printf(p.Stdout, "%s holds %s already; it was not touched.\n", dir, c.Node)
+	return nil
 }
 
 // required marks flags without which a command cannot run.

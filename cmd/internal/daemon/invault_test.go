@@ -229,6 +229,9 @@ func TestNodesOnVault(t *testing.T) {
 	if _, err := os.Stat(second); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory without a vault is there: %v", err)
 	}
+	if said := o.ok("init", "--dir", first, "--vault", o.connection, "--unless-there"); !strings.Contains(said, first+" holds node-1 already") {
+		t.Errorf("init of a vault that is there says %s", said)
+	}
 	o.ok("check", "--config", config)
 	o.ok("fsck", "--config", config)
 	o.ok("cert", "--dir", first, "--uri", "spiffe://signet.local/ci/1", "--out", o.path("ci-1"))
@@ -276,6 +279,11 @@ func TestNodesOnVault(t *testing.T) {
 		}
 	}
 	o.ok("check", "--config", config2)
+	o.refused(cli.Conflict, []string{"join", "--dir", second, "--from", config, "--node", "node-9"}, "holds a vault already")
+	if said := o.ok("join", "--dir", second, "--from", config, "--node", "node-9", "--unless-there"); !strings.Contains(said, second+" holds node-2 already") {
+		t.Errorf("join of a node that is there says %s", said)
+	}
+	o.refused(cli.Conflict, []string{"join", "--dir", o.path("bolt"), "--from", config, "--node", "node-9", "--unless-there"}, "a node of another vault")
 	two := serveDir(t, second, nil)
 	own := onlyAddress(t, filepath.Join(second, operatorDir, clientFile), config2)
 	if got := members(t, own); !slices.Equal(got, []string{"node-1 30s", "node-2 30s"}) {

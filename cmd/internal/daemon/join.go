@@ -21,6 +21,7 @@ import (
 func (p *program) join() *cobra.Command {
 	var dir, from string
 	var b blueprint
+	var unless bool
 	cmd := &cobra.Command{
 		Use:   "join --dir DIR --from FILE --node NODE",
 		Short: "Make a further node of a vault that lies in HashiCorp Vault",
@@ -32,28 +33,35 @@ names for Vault and for KEKs. The config is taken over, but for what is the node
 server's certificate, which the vault's CA makes here, and a certificate of the operator's. KEKs in files beside FILE are copied.
 
 The vault then knows the node, and both its certificates are in its log. The directory appears whole or not at all. The lines that
-clients add to client.yaml, to reach the node and to verify its log, are printed.`,
+clients add to client.yaml, to reach the node and to verify its log, are printed. A node that is in the directory already is not
+touched. It is an error, but with --unless-there, which is for whatever starts a server by itself.`,
 		Example: `  signetd join --dir vault-2 --from vault/signetd.yaml --node node-2 --listen 127.0.0.1:7444
   signetd join --dir /var/lib/signet/vault --from signetd.yaml --node node-2 --listen 0.0.0.0:7443 --host node-2.signet.acme.internal`,
 		Args: cli.Args(),
-		RunE: func(c *cobra.Command, _ []string) error { return p.admit(c.Context(), dir, from, b) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			first, err := loadConfig(from)
+			if err != nil {
+				return err
+			}
+			if unless && there(dir) {
+				return p.sayThere(dir, first.VaultID)
+			}
+			return p.admit(c.Context(), dir, from, first, b)
+		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the new node's directory")
 	cmd.Flags().StringVar(&from, "from", "", "the signetd.yaml of another node of the vault")
 	cmd.Flags().StringVar(&b.node, "node", "", "the new node's name, for good: it is part of the log's origin")
 	cmd.Flags().StringVar(&b.listen, "listen", "127.0.0.1:7443", `where it is to serve, "host:port"; port 0 picks a free one from 20000 to 32767`)
 	cmd.Flags().StringArrayVar(&b.hosts, "host", nil, "a name or address by which callers reach it; may be repeated; that of --listen when left out")
+	unlessThere(cmd, &unless)
 	required(cmd, "dir", "from", "node")
 	return cmd
 }
 
-// admit makes the directory of a further node.
-func (p *program) admit(ctx context.Context, dir, from string, b blueprint) error {
+// admit makes the directory of a further node. first is the config that lies at from.
+func (p *program) admit(ctx context.Context, dir, from string, first *config, b blueprint) (err error) {
 	if err := errors.Join(checkNode(b.node), checkHosts(b.hosts)); err != nil {
-		return err
-	}
-	first, err := loadConfig(from)
-	if err != nil {
 		return err
 	}
 	if !first.inVault() {

@@ -32,7 +32,7 @@ import (
 	vault "github.com/hashicorp/vault/api"
 )
 
-// Vault is a running one, initialized and unsealed. Its methods may not be called concurrently.
+// Vault is a running one. Its methods may not be called concurrently.
 type Vault struct {
 	Addr    string // HOST:PORT
 	Address string // https://HOST:PORT
@@ -51,14 +51,26 @@ type Vault struct {
 
 // Start starts a new one that keeps everything below dir.
 func Start(ctx context.Context, dir string) (*Vault, error) {
-	v, err := start(ctx, dir)
+	v, err := launch(ctx, dir)
+	if err == nil {
+		err = v.initialize(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("starting a Vault: %w", err)
 	}
 	return v, nil
 }
 
-func start(ctx context.Context, dir string) (*Vault, error) {
+// Launch is Start for who initializes and unseals it in another way: it has no Token, and Restart leaves it sealed.
+func Launch(ctx context.Context, dir string) (*Vault, error) {
+	v, err := launch(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("starting a Vault: %w", err)
+	}
+	return v, nil
+}
+
+func launch(ctx context.Context, dir string) (*Vault, error) {
 	p, err := find(ctx)
 	if err != nil {
 		return nil, err
@@ -84,19 +96,21 @@ func start(ctx context.Context, dir string) (*Vault, error) {
 	}
 	v.Root.ClearNamespace()
 	v.Root.ClearToken()
-	if err := v.run(ctx); err != nil {
-		return nil, err
-	}
+	return v, v.run(ctx)
+}
+
+// initialize initializes and unseals it.
+func (v *Vault) initialize(ctx context.Context) error {
 	init, err := v.Root.Sys().InitWithContext(ctx, &vault.InitRequest{SecretShares: 1, SecretThreshold: 1})
 	if err != nil {
-		return nil, errors.Join(err, v.Kill())
+		return errors.Join(err, v.Kill())
 	}
 	v.unseal, v.Token = init.Keys[0], init.RootToken
 	v.Root.SetToken(v.Token)
 	if err := v.Unseal(ctx); err != nil {
-		return nil, errors.Join(err, v.Kill())
+		return errors.Join(err, v.Kill())
 	}
-	return v, nil
+	return nil
 }
 
 // run starts the process and waits until it answers.
@@ -178,7 +192,7 @@ func (v *Vault) Process() int { return v.cmd.Process.Pid }
 
 // Restart starts it again after Kill, on what it has kept, and unseals it.
 func (v *Vault) Restart(ctx context.Context) error {
-	if err := v.run(ctx); err != nil {
+	if err := v.run(ctx); err != nil || v.unseal == "" {
 		return err
 	}
 	return v.Unseal(ctx)
