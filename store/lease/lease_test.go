@@ -162,7 +162,9 @@ func TestForeignLease(t *testing.T) {
 	shared := storetest.Shared()
 	s, _ := open(t, shared, "a", time.Now)
 	for what, meddle := range map[string]func(name string, version uint64) error{
-		"edited":  func(name string, v uint64) error { return shared.SetRegister(t.Context(), name, v, []byte("{}\nmac x 00")) },
+		"edited": func(name string, v uint64) error {
+			return shared.SetRegister(t.Context(), name, v, []byte("{}\nmac x 00"))
+		},
 		"removed": func(name string, _ uint64) error { return shared.RemoveRegister(t.Context(), name) },
 	} {
 		l := create(t, s, "a", time.Now)
