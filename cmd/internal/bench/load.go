@@ -30,7 +30,7 @@ type result struct {
 
 // cost says what a token cost the processors. On a machine that does other work too it tells servers apart better than rates do.
 func (r result) cost() string {
-	return fmt.Sprintf("%v of CPU a token, its callers %v", r.server.Round(time.Microsecond), r.callers.Round(time.Microsecond))
+	return fmt.Sprintf("%v of CPU, its callers %v", r.server.Round(time.Microsecond), r.callers.Round(time.Microsecond))
 }
 
 // target is a server to be loaded, with one connection a caller: callers are separate programs in life.

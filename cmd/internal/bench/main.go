@@ -121,6 +121,7 @@ func benchMint(ctx context.Context, w *workshop, r rounds) error {
 	}
 	mint, yard = rs[0], rs[1]
 	note("one caller: signet p50 %v p99 %v, bare p50 %v p99 %v", mint.p50, mint.p99, yard.p50, yard.p99)
+	note("a token of signet's costs %s; of bare's %s", mint.cost(), yard.cost())
 	bar("mint-p50", float64(mint.p50)/float64(yard.p50), "of-bare", "<=", 1.20)
 	return nil
 }
