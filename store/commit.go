@@ -212,8 +212,8 @@ func (s *Store) settle(ctx context.Context) error {
 		}
 		last = err
 	}
-	if last == nil {
-		last = errors.New("the store keeps changing")
+	if last == nil || errors.Is(last, ErrConflict) { // what is unknown must not pass for what has not happened
+		last = errors.New("the store keeps changing, or what is read of it is old")
 	}
 	return fmt.Errorf("%w: settling commit %s: %w", ErrUnknown, s.unsettled.tx, last)
 }

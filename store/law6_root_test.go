@@ -101,6 +101,8 @@ func TestParseRoot(t *testing.T) {
 		{"a later format", `"v":1`, `"v":2`},
 		{"members", `"members":[]`, `"members":[{}]`},
 		{"no members", `"members":[]`, `"members":null`},
+		{"a member with a bound of a day", `"members":[]`, `"members":[{"node":"a","incarnation":"b","bound_ms":86400000}]`},
+		{"one member twice", `"members":[]`, `"members":[{"node":"a","incarnation":"b","bound_ms":2000},{"node":"a","incarnation":"b","bound_ms":2000}]`},
 		{"revision 0", `"revision":1`, `"revision":0`},
 		{"a revision that cannot grow", `"revision":1`, `"revision":18446744073709551615`},
 		{"a shard more", `"shards":[`, `"shards":["",`},

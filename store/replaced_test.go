@@ -296,3 +296,35 @@ func TestReplacedAndStale(t *testing.T) {
 		t.Errorf("Document = %q, %v", doc, err)
 	}
 }
+
+// TestSettleOnOldRoot: as long as reads of the root are stale, a commit cannot be settled, and nothing that is read looks new.
+func TestSettleOnOldRoot(t *testing.T) {
+	b := newBetween(t)
+	s := openVault(t, b.cfg)
+	b.meddle(t)
+	b.f.Plan(func(c storetest.Call) storetest.Fate {
+		switch {
+		case c.Op == "root":
+			return storetest.Stale
+		case c.Write == 1:
+			return storetest.UnknownLost
+		}
+		return storetest.Fine
+	})
+	before := s.Snapshot()
+	if _, err := s.Commit(t.Context(), s.Begin(), head(1)); !errors.Is(err, store.ErrUnknown) {
+		t.Fatalf("Commit: %v", err)
+	}
+	for range 3 {
+		if err := s.Settle(t.Context()); !errors.Is(err, store.ErrUnknown) || errors.Is(err, store.ErrConflict) {
+			t.Errorf("Settle: %v, want what is unknown and no conflict", err)
+		}
+		if s.Snapshot() != before {
+			t.Error("there is another snapshot of the same root")
+		}
+	}
+	b.f.Plan(nil)
+	if err := s.Settle(t.Context()); err != nil {
+		t.Errorf("Settle, when reads are not stale any more: %v", err)
+	}
+}

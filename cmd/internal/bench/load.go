@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,13 +24,21 @@ import (
 type result struct {
 	rate     float64 // minted per second
 	p50, p99 time.Duration
+	server   time.Duration // processor time a token of the server's
+	callers  time.Duration // and of its callers
+}
+
+// cost says what a token cost the processors. On a machine that does other work too it tells servers apart better than rates do.
+func (r result) cost() string {
+	return fmt.Sprintf("%v of CPU a token, its callers %v", r.server.Round(time.Microsecond), r.callers.Round(time.Microsecond))
 }
 
 // target is a server to be loaded, with one connection a caller: callers are separate programs in life.
 type target struct {
-	name    string
-	profile string
-	conns   []*grpc.ClientConn
+	name   string
+	pid    int
+	calls  []func(context.Context) error // one a caller: asks for one token, and returns when it is there
+	closes []func() error
 }
 
 func readPool(caFile string) (*x509.CertPool, error) {
@@ -42,23 +53,29 @@ func readPool(caFile string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func dial(name, addr, profile string, conf *tls.Config, callers int) (*target, error) {
-	t := &target{name: name, profile: profile}
+func dial(name string, p *process, addr, profile string, conf *tls.Config, callers int) (*target, error) {
+	t := &target{name: name, pid: p.cmd.Process.Pid}
 	for range callers {
 		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
 		if err != nil {
 			return nil, errors.Join(err, t.close())
 		}
-		t.conns = append(t.conns, conn)
+		c := signetv1.NewTokenServiceClient(conn)
+		t.calls = append(t.calls, func(ctx context.Context) error {
+			_, err := c.MintToken(ctx, &signetv1.MintTokenRequest{Profile: profile})
+			return err
+		})
+		t.closes = append(t.closes, conn.Close)
 	}
 	return t, nil
 }
 
 func (t *target) close() error {
 	var errs []error
-	for _, c := range t.conns {
-		errs = append(errs, c.Close())
+	for _, c := range t.closes {
+		errs = append(errs, c())
 	}
+	t.closes = nil
 	return errors.Join(errs...)
 }
 
@@ -70,16 +87,21 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 		all   []time.Duration
 		first error
 	)
+	before, err := t.busy()
+	if err != nil {
+		return result{}, err
+	}
 	start := time.Now()
-	for _, conn := range t.conns[:callers] {
+	for _, call := range t.calls[:callers] {
 		wg.Go(func() {
-			c := signetv1.NewTokenServiceClient(conn)
 			took := make([]time.Duration, 0, 4096)
 			for time.Since(start) < d {
 				at := time.Now()
-				if _, err := c.MintToken(ctx, &signetv1.MintTokenRequest{Profile: t.profile}); err != nil {
+				if err := call(ctx); err != nil {
 					mu.Lock()
-					first = errors.Join(first, fmt.Errorf("minting from %s: %w", t.name, err))
+					if first == nil {
+						first = fmt.Errorf("minting from %s: %w", t.name, err)
+					}
 					mu.Unlock()
 					return
 				}
@@ -95,40 +117,78 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 		return result{}, first
 	}
 	elapsed := time.Since(start)
+	after, err := t.busy()
+	if err != nil {
+		return result{}, err
+	}
 	slices.Sort(all)
+	n := time.Duration(len(all))
 	return result{
 		rate: float64(len(all)) / elapsed.Seconds(),
 		p50:  all[len(all)/2],
 		p99:  all[len(all)*99/100],
+
+		server:  (after.server - before.server) / n,
+		callers: (after.callers - before.callers) / n,
 	}, nil
 }
 
-// compare loads both targets in turn, round after round, so that what else the machine does falls on both, and answers the
-// median of each measure.
-func compare(ctx context.Context, a, b *target, callers int, r rounds) (result, result, error) {
-	var as, bs []result
-	for i := range r.n + 1 {
-		ra, err := a.load(ctx, callers, r.d)
-		if err != nil {
-			return result{}, result{}, err
-		}
-		rb, err := b.load(ctx, callers, r.d)
-		if err != nil {
-			return result{}, result{}, err
-		}
-		if i == 0 {
-			continue // connections, caches and the CPU warm up in it
-		}
-		as, bs = append(as, ra), append(bs, rb)
+// busy is how long the server, and this process, have kept processors busy.
+func (t *target) busy() (result, error) {
+	own, err := cpuTime()
+	if err != nil {
+		return result{}, err
 	}
-	return medians(as), medians(bs), nil
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.pid))
+	if err != nil {
+		return result{}, err
+	}
+	// Behind the name, which may hold anything, in clock ticks: see proc(5).
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks time.Duration
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return result{}, err
+		}
+		ticks += time.Duration(n)
+	}
+	return result{server: ticks * 10 * time.Millisecond, callers: own}, nil
+}
+
+// compare loads the targets in turn, round after round, so that what else the machine does falls on all of them, and answers
+// the median of each measure of each.
+func compare(ctx context.Context, callers int, r rounds, targets ...*target) ([]result, error) {
+	all := make([][]result, len(targets))
+	for i := range r.n + 1 {
+		for k, t := range targets {
+			measured, err := t.load(ctx, callers, r.d)
+			if err != nil {
+				return nil, err
+			}
+			if i == 0 {
+				continue // connections, caches and the CPU warm up in it
+			}
+			all[k] = append(all[k], measured)
+		}
+	}
+	mids := make([]result, len(targets))
+	for k, rs := range all {
+		mids[k] = medians(rs)
+	}
+	return mids, nil
 }
 
 func medians(rs []result) result {
+	of := func(f func(result) time.Duration) time.Duration {
+		return time.Duration(median(rs, func(r result) float64 { return float64(f(r)) }))
+	}
 	return result{
-		rate: median(rs, func(r result) float64 { return r.rate }),
-		p50:  time.Duration(median(rs, func(r result) float64 { return float64(r.p50) })),
-		p99:  time.Duration(median(rs, func(r result) float64 { return float64(r.p99) })),
+		rate:    median(rs, func(r result) float64 { return r.rate }),
+		p50:     of(func(r result) time.Duration { return r.p50 }),
+		p99:     of(func(r result) time.Duration { return r.p99 }),
+		server:  of(func(r result) time.Duration { return r.server }),
+		callers: of(func(r result) time.Duration { return r.callers }),
 	}
 }
 

@@ -6,10 +6,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 )
 
@@ -22,7 +24,7 @@ func main() {
 	}
 	round := flag.Duration("round", 2*time.Second, "how long one round of load takes")
 	n := flag.Int("rounds", 7, "rounds of each server in each comparison")
-	only := flag.String("only", "", "one part: mint, growth, many-keys or audit")
+	only := flag.String("only", "", "one part: "+partNames())
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -55,33 +57,49 @@ type rounds struct {
 	d time.Duration
 }
 
-var parts = []part{{"mint", benchMint}, {"growth", benchGrowth}, {"many-keys", benchManyKeys}, {"audit", benchAudit}}
+var parts = []part{
+	{"mint", benchMint},
+	{"vault", benchVault},
+	{"transit", benchTransit},
+	{"replicas", benchReplicas},
+	{"growth", benchGrowth},
+	{"many-keys", benchManyKeys},
+	{"audit", benchAudit},
+}
 
-func run(ctx context.Context, only string, r rounds) error {
+func partNames() string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func run(ctx context.Context, only string, r rounds) (err error) {
 	w, err := newWorkshop(ctx)
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer func() { err = errors.Join(err, os.RemoveAll(w.dir)) }()
 	ran := false
 	for _, p := range parts {
 		if only != "" && only != p.name {
 			continue
 		}
 		ran = true
-		if err := p.run(ctx, w, r); err != nil {
+		if err := errors.Join(p.run(ctx, w, r), w.stop()); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	if !ran {
-		return fmt.Errorf("there is no part of that name: use mint, growth, many-keys or audit")
+		return fmt.Errorf("there is no part of that name: use %s", partNames())
 	}
 	return nil
 }
 
 // benchMint sets Signet beside the bare server.
 func benchMint(ctx context.Context, w *workshop, r rounds) error {
-	signet, err := w.vault(ctx, "mint", 10, 10)
+	signet, err := w.vault(ctx, "mint", onDisk{}, 10, policyDocument(10))
 	if err != nil {
 		return err
 	}
@@ -89,25 +107,27 @@ func benchMint(ctx context.Context, w *workshop, r rounds) error {
 	if err != nil {
 		return err
 	}
-	mint, yard, err := compare(ctx, signet.target, yardstick, callers, r)
+	rs, err := compare(ctx, callers, r, signet.target, yardstick)
 	if err != nil {
 		return err
 	}
+	mint, yard := rs[0], rs[1]
 	note("%d callers: signet %.0f/s p50 %v p99 %v, bare %.0f/s p50 %v p99 %v", callers, mint.rate, mint.p50, mint.p99, yard.rate, yard.p50, yard.p99)
+	note("a token of signet's costs %s; of bare's %s", mint.cost(), yard.cost())
 	bar("mint-rate", mint.rate/yard.rate, "of-bare", ">=", 0.90)
 
-	mint, yard, err = compare(ctx, signet.target, yardstick, 1, r)
-	if err != nil {
+	if rs, err = compare(ctx, 1, r, signet.target, yardstick); err != nil {
 		return err
 	}
+	mint, yard = rs[0], rs[1]
 	note("one caller: signet p50 %v p99 %v, bare p50 %v p99 %v", mint.p50, mint.p99, yard.p50, yard.p99)
 	bar("mint-p50", float64(mint.p50)/float64(yard.p50), "of-bare", "<=", 1.20)
-	return signet.stop()
+	return nil
 }
 
 // benchGrowth sets a vault with much in it beside one with little.
 func benchGrowth(ctx context.Context, w *workshop, r rounds) error {
-	small, err := w.vault(ctx, "small", 10, 10)
+	small, err := w.vault(ctx, "small", onDisk{}, 10, policyDocument(10))
 	if err != nil {
 		return err
 	}
@@ -115,26 +135,27 @@ func benchGrowth(ctx context.Context, w *workshop, r rounds) error {
 		name         string
 		keys, grants int
 	}{{"growth-keys", 100_000, 10}, {"growth-grants", 10, 10_000}} {
-		large, err := w.vault(ctx, g.name, g.keys, g.grants)
+		large, err := w.vault(ctx, g.name, onDisk{}, g.keys, policyDocument(g.grants))
 		if err != nil {
 			return err
 		}
-		many, few, err := compare(ctx, large.target, small.target, callers, r)
+		rs, err := compare(ctx, callers, r, large.target, small.target)
 		if err != nil {
 			return err
 		}
+		many, few := rs[0], rs[1]
 		note("%d keys, %d grants: %.0f/s p50 %v; 10 keys, 10 grants: %.0f/s p50 %v", g.keys, g.grants, many.rate, many.p50, few.rate, few.p50)
 		bar(g.name, many.rate/few.rate, "of-10", ">=", 0.90)
 		if err := large.stop(); err != nil {
 			return err
 		}
 	}
-	return small.stop()
+	return nil
 }
 
 // benchManyKeys looks at what ten thousand keys cost a server that has just been under load, and one that starts.
 func benchManyKeys(ctx context.Context, w *workshop, r rounds) error {
-	v, err := w.vault(ctx, "many-keys", 10_000, 10)
+	v, err := w.vault(ctx, "many-keys", onDisk{}, 10_000, policyDocument(10))
 	if err != nil {
 		return err
 	}
@@ -164,5 +185,5 @@ func benchManyKeys(ctx context.Context, w *workshop, r rounds) error {
 		started = append(started, result{p50: took})
 	}
 	bar("start-10k-keys", float64(medians(started).p50.Milliseconds()), "ms", "<=", 300)
-	return v.stop()
+	return nil
 }

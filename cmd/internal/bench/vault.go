@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,15 +52,14 @@ func newWorkshop(ctx context.Context) (*workshop, error) {
 	return w, nil
 }
 
-func (w *workshop) close() {
-	for _, c := range w.closes {
-		if err := c(); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: stopping:", err)
-		}
+// stop stops what was started, the last first: after a part, so that nothing of it runs beside the next.
+func (w *workshop) stop() error {
+	var errs []error
+	for _, c := range slices.Backward(w.closes) {
+		errs = append(errs, c())
 	}
-	if err := os.RemoveAll(w.dir); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-	}
+	w.closes = nil
+	return errors.Join(errs...)
 }
 
 func (w *workshop) run(ctx context.Context, program string, args ...string) error {
@@ -122,20 +122,37 @@ func (p *process) stop(sig syscall.Signal) error {
 // vault is a Signet server with its caller.
 type vault struct {
 	w       *workshop
-	dir     string // relative to the workshop
-	config  client.Config
+	dir     string   // relative to the workshop, as is caller
+	caller  string   // who may mint
 	process *process // nil while it is stopped
 	target  *target
 }
 
-// vault makes a vault with so many keys and grants, and starts it. One key comes through the front door; the others, which
-// only have to be there, are put into the store in one commit.
-func (w *workshop) vault(ctx context.Context, name string, keys, grants int) (*vault, error) {
-	v := &vault{w: w, dir: name}
-	if err := w.run(ctx, "signetd", "init", "--dir", name, "--listen", "127.0.0.1:0"); err != nil {
+// place is where a vault's store lies.
+type place interface {
+	// initArgs are what signetd init is told of it.
+	initArgs() []string
+	// open opens the store of the vault in dir, which is not running.
+	open(ctx context.Context, dir string) (store.Backend, error)
+}
+
+// onDisk is a file of the vault's directory.
+type onDisk struct{}
+
+func (onDisk) initArgs() []string { return nil }
+
+func (onDisk) open(_ context.Context, dir string) (store.Backend, error) {
+	return boltstore.Open(filepath.Join(dir, "store.db"), boltstore.Options{})
+}
+
+// vault makes a vault with so many keys, and starts it. One key comes through the front door; the others, which only have to
+// be there, are put into the store in one commit.
+func (w *workshop) vault(ctx context.Context, name string, at place, keys int, policy []byte) (*vault, error) {
+	v := &vault{w: w, dir: name, caller: name + "-caller"}
+	if err := w.run(ctx, "signetd", append([]string{"init", "--dir", name, "--listen", "127.0.0.1:0"}, at.initArgs()...)...); err != nil {
 		return nil, err
 	}
-	if err := fill(ctx, filepath.Join(w.dir, name), keys-1); err != nil {
+	if err := fill(ctx, at, filepath.Join(w.dir, name), keys-1); err != nil {
 		return nil, fmt.Errorf("filling the store: %w", err)
 	}
 	if _, err := v.start(ctx); err != nil {
@@ -147,33 +164,45 @@ func (w *workshop) vault(ctx context.Context, name string, keys, grants int) (*v
 		return nil, err
 	}
 	policyFile := filepath.Join(w.dir, name+".policy.yaml")
-	if err := os.WriteFile(policyFile, policyDocument(grants), 0o600); err != nil {
+	if err := os.WriteFile(policyFile, policy, 0o600); err != nil {
 		return nil, err
 	}
 	operator := filepath.Join(name, "operator", "client.yaml")
 	for _, args := range [][]string{
 		{"signet", "--config", operator, "key", "import", "asc-release", keyFile, "--kind", "app-store-connect", "--issuer-id", "57246542-96fe-1a63-e053-0824d011072a"},
 		{"signet", "--config", operator, "policy", "apply", policyFile},
-		{"signetd", "cert", "--dir", name, "--uri", "spiffe://signet.local/bench/caller", "--out", name + "-caller"},
+		{"signetd", "cert", "--dir", name, "--uri", "spiffe://signet.local/bench/caller", "--out", v.caller},
 	} {
 		if err := w.run(ctx, args[0], args[1:]...); err != nil {
 			return nil, err
 		}
 	}
-	if v.config, err = client.LoadConfig(filepath.Join(w.dir, name+"-caller", "client.yaml")); err != nil {
-		return nil, err
-	}
-	cert, err := tls.LoadX509KeyPair(v.config.Certificate, v.config.Key)
+	addr, conf, err := w.identity(v.caller)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := readPool(v.config.CA)
-	if err != nil {
+	if v.target, err = dial("signet", v.process, addr, "release", conf, callers); err != nil {
 		return nil, err
 	}
-	v.target, err = dial("signet", v.config.Addresses[0], "release",
-		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, callers)
-	return v, err
+	w.closes = append(w.closes, v.target.close)
+	return v, nil
+}
+
+// identity is who a directory with a client.yaml lets one be, and the last server that it names.
+func (w *workshop) identity(dir string) (string, *tls.Config, error) {
+	c, err := client.LoadConfig(filepath.Join(w.dir, dir, "client.yaml"))
+	if err != nil {
+		return "", nil, err
+	}
+	cert, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if err != nil {
+		return "", nil, err
+	}
+	pool, err := readPool(c.CA)
+	if err != nil {
+		return "", nil, err
+	}
+	return c.Addresses[len(c.Addresses)-1], &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, nil
 }
 
 func (v *vault) start(ctx context.Context) (time.Duration, error) {
@@ -237,9 +266,12 @@ func writeKey(dir string) (string, error) {
 	return path, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
+// bulkKey is the name of a key that is put straight into the store.
+func bulkKey(i int) string { return fmt.Sprintf("bulk-%06d", i) }
+
 // fill puts n keys into the store of a vault that is not running.
-func fill(ctx context.Context, dir string, n int) error {
-	backend, err := boltstore.Open(filepath.Join(dir, "store.db"), boltstore.Options{})
+func fill(ctx context.Context, at place, dir string, n int) error {
+	backend, err := at.open(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -264,8 +296,8 @@ func fill(ctx context.Context, dir string, n int) error {
 				return err
 			}
 			sum := sha256.Sum256(spki)
-			name := fmt.Sprintf("bulk-%06d", i)
-			if err := tx.PutKey(store.Key{Name: name, Kind: "app-store-connect", Attributes: map[string]string{"issuer_id": "57246542-96fe-1a63-e053-0824d011072a"}, Created: time.Now()}); err != nil {
+			name := bulkKey(i)
+			if err := tx.PutKey(store.Key{Name: name, Kind: "app-store-connect", Attributes: map[string]string{"issuer": "57246542-96fe-1a63-e053-0824d011072a"}, Created: time.Now()}); err != nil {
 				return err
 			}
 			if _, err := tx.AddVersion(name, store.KeyVersion{KeyID: fmt.Sprintf("K%09d", i), Fingerprint: "sha256:" + hex.EncodeToString(sum[:]), Created: time.Now()}, der); err != nil {
@@ -312,7 +344,12 @@ func (w *workshop) bare(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dial("bare", p.addr, "release", &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, callers)
+	t, err := dial("bare", p, p.addr, "release", &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, callers)
+	if err != nil {
+		return nil, err
+	}
+	w.closes = append(w.closes, t.close)
+	return t, nil
 }
 
 // certify writes NAME.pem and NAME.key, signed by the CA, or by itself when there is none yet.

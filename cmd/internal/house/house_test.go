@@ -57,7 +57,10 @@ var mayImport = map[string][]string{
 		"server", "client", "store", "store/envelope", "store/kek", "store/boltstore", "store/vaultstore", "store/audit", "proto/signet/v1",
 		"proto/auditlog", "cmd/internal/cli",
 	},
-	"cmd/internal/bench":   {"client", "store", "store/envelope", "store/kek", "store/boltstore", "store/audit", "proto/signet/v1", "proto/auditlog"},
+	"cmd/internal/bench": {
+		"client", "store", "store/envelope", "store/kek", "store/boltstore", "store/vaultstore", "store/vaultstore/vaultrun", "store/audit",
+		"proto/signet/v1", "proto/auditlog",
+	},
 	"cmd/internal/demo":    {"store/vaultstore/vaultrun"},
 	"cmd/internal/release": {},
 	"cmd/internal/house":   {},

@@ -38,10 +38,13 @@ func TestLinearizable(t *testing.T) {
 		}
 	}
 	var total atomic.Int64
-	t.Run("storms", func(t *testing.T) {
+	t.Run("storms", func(all *testing.T) {
 		for seed := range seeds {
-			t.Run(strconv.Itoa(seed), func(t *testing.T) {
+			all.Run(strconv.Itoa(seed), func(t *testing.T) {
 				t.Parallel()
+				if all.Failed() {
+					t.Skip("another storm has shown it")
+				}
 				var ops []leasetest.Op
 				synctest.Test(t, func(t *testing.T) { ops = newStorm(t, uint64(seed)).run() })
 				total.Add(int64(len(ops)))
@@ -89,7 +92,7 @@ func newStorm(t *testing.T, seed uint64) *storm {
 	for i := range stormReplicas {
 		r := s.add(fmt.Sprintf("node-%d", i+1))
 		if i == 0 {
-			r.fs = s.fleet.fs
+			r.fs = s.fs
 		}
 		if err := s.start(i, i > 0, sky{}); err != nil {
 			t.Fatalf("starting %s: %v", r.node, err)
@@ -183,13 +186,16 @@ func (s *storm) befall(i int, random *rand.Rand) {
 	upTo := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
 	for !s.over.Load() {
 		p := s.live[i].Load()
-		switch n := random.IntN(10); {
+		switch n := random.IntN(12); {
 		case n < 6:
 			p.weather.turn(skies[1+n])
 			time.Sleep(time.Second + upTo(14*time.Second))
-		case n < 8:
+		case n < 8: // what a fence is for, and it takes its time
+			p.weather.turn(skies[len(skies)-1])
+			time.Sleep(8*time.Second + upTo(12*time.Second))
+		case n < 10:
 			p.weather.pause(upTo(12 * time.Second))
-		case n < 9:
+		case n < 11:
 			s.kill(i)
 			time.Sleep(upTo(8 * time.Second))
 			s.restart(i, skies[random.IntN(len(skies))])
@@ -337,10 +343,11 @@ func TestLinearizableBroken(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "signet_broken", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building it: %v\n%s", err, out)
 	}
-	for _, part := range []string{"lease", "fence", "members"} {
+	// Two seeds in five or so show that a fence is missing, most show the others.
+	for part, seeds := range map[string]string{"lease": "8", "fence": "32", "members": "8"} {
 		t.Run(part, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), program, "-test.run", "^TestLinearizable$")
-			cmd.Env = append(os.Environ(), "SIGNET_BROKEN="+part, "SIGNET_SEEDS=4", "TMPDIR="+t.TempDir())
+			cmd.Env = append(os.Environ(), "SIGNET_BROKEN="+part, "SIGNET_SEEDS="+seeds, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), leasetest.ErrViolation.Error()) {
 				t.Errorf("without the part of the protocol that is called %q it ends with %v:\n%s", part, err, out)

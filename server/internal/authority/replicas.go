@@ -194,7 +194,11 @@ func (c *changer) renew(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(lease.Every(r.bound), time.Second))
 	defer cancel()
-	err := l.Renew(ctx, c.state.Load().snap.RootID())
+	snap := c.state.Load().snap
+	err := l.Renew(ctx, snap.RootID())
+	if err == nil && !snap.Lists(l.Member().Incarnation) {
+		err = fmt.Errorf("%w: the root does not list it", lease.ErrOver) // which nobody does before it is fenced
+	}
 	if errors.Is(err, lease.ErrOver) {
 		c.logger.WarnContext(ctx, "joining anew", slog.Any("error", err))
 		if err := c.stopMinting(ctx); err != nil {

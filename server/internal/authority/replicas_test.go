@@ -83,7 +83,7 @@ func (f *fleet) add(node string) *replica {
 }
 
 func (r *replica) start(enroll bool) error {
-	var backend storetest.SharedBackend = r.through
+	backend := r.through
 	if backend == nil {
 		r.way = storetest.NewSharedFaulty(r.fleet.shared, nil)
 		backend = r.way
@@ -249,6 +249,42 @@ func TestStaleReads(t *testing.T) {
 		if err := b.enable("asc"); err == nil {
 			a.wantMint("")
 		}
+	})
+}
+
+// TestStaleJoin: a replica that was fenced and cannot join anew, because its reads are stale and a commit of its own is not settled,
+// does not go round without a pause. It says that it does not know whether a key is off.
+func TestStaleJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.replicas[0], f.replicas[1]
+		must(t, a.disable("asc"))
+		b.wantMint(ReasonKeyDisabled)
+		swaps := 0
+		b.way.Plan(func(c storetest.Call) storetest.Fate {
+			switch c.Op {
+			case "root":
+				return storetest.Stale
+			case "swap":
+				if swaps++; swaps == 1 {
+					return storetest.UnknownLost
+				}
+			}
+			return storetest.Fine
+		})
+		must(t, a.enable("asc"))
+		b.wantMint(ReasonLeaseLapsed)
+		if _, err := b.Tokens.Mint(t.Context(), principal(strangerID), MintRequest{Request: b.request(), Profile: "release"}); reasonOf(err) != ReasonLeaseLapsed {
+			t.Errorf("a stranger, whom it may owe a grant by now, is told %v", err)
+		}
+		before, _ := b.way.Calls()
+		time.Sleep(10 * time.Second)
+		if after, _ := b.way.Calls(); after-before > 400 {
+			t.Errorf("%d calls of the store in ten seconds", after-before)
+		}
+		b.mend()
+		time.Sleep(3 * time.Second)
+		b.wantMint("")
 	})
 }
 

@@ -1,6 +1,7 @@
 package leasetest
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 )
@@ -61,7 +62,7 @@ type state struct {
 func (s state) entries() []entry {
 	var all []entry
 	for i := 0; i < len(s.window); i += 3 {
-		all = append(all, entry{value(s.window[i]), uint16(s.window[i+1])<<8 | uint16(s.window[i+2])})
+		all = append(all, entry{value(s.window[i]), binary.BigEndian.Uint16([]byte(s.window[i+1 : i+3]))})
 	}
 	return all
 }
@@ -76,7 +77,7 @@ func (s state) with(all []entry) state {
 			continue
 		}
 		s.denied = s.denied || e.value&ungranted != 0
-		window = append(window, byte(e.value), byte(e.id>>8), byte(e.id))
+		window = binary.BigEndian.AppendUint16(append(window, byte(e.value)), e.id)
 	}
 	s.window = string(window)
 	return s
@@ -102,9 +103,9 @@ func (s state) come(p step, id uint16) state {
 }
 
 func (s state) done(id uint16) []state {
-	mark := string([]byte{byte(id >> 8), byte(id)})
+	own := mark(id)
 	for i := 0; i < len(s.over); i += 2 {
-		if s.over[i:i+2] == mark {
+		if s.over[i:i+2] == own {
 			s.over = s.over[:i] + s.over[i+2:]
 			return []state{s}
 		}
@@ -116,12 +117,15 @@ func (s state) done(id uint16) []state {
 	}
 	for _, e := range all[:at] {
 		if e.id != 0 {
-			s.over += string([]byte{byte(e.id >> 8), byte(e.id)})
+			s.over += mark(e.id)
 		}
 	}
 	all[at].id = 0
 	return []state{s.with(all[at:])}
 }
+
+// mark is an id in state.over.
+func mark(id uint16) string { return string(binary.BigEndian.AppendUint16(nil, id)) }
 
 func (s state) answer(p step) []state {
 	possible := slices.ContainsFunc(s.entries(), func(e entry) bool {

@@ -187,6 +187,9 @@ func (v *Vault) Kill() error {
 	return err
 }
 
+// Process is the id of its process, another one after Restart.
+func (v *Vault) Process() int { return v.cmd.Process.Pid }
+
 // Restart starts it again after Kill, on what it has kept, and unseals it.
 func (v *Vault) Restart(ctx context.Context) error {
 	if err := v.run(ctx); err != nil || v.unseal == "" {
