@@ -265,7 +265,7 @@ func (s *Store) reload(ctx context.Context) (*Snapshot, error) {
 func (s *Store) adopt(next *Snapshot) error {
 	cur := s.Snapshot()
 	switch {
-	case next.id == cur.id && len(cur.Damage()) == 0:
+	case next.id == cur.id && len(next.Damage()) >= len(cur.Damage()):
 		return nil // who has the snapshot in place must not take it for a new one
 	case next.id == cur.id:
 	case next.id.Revision <= cur.id.Revision:
