@@ -104,6 +104,10 @@ func (l *Lease) renew(ctx context.Context, root store.RootID) error {
 		return l.end(fmt.Errorf("%w: node %s did not hear from it and went on without it", ErrOver, r.Fence.Node))
 	}
 	// A write of our own. Nobody else writes one that is no fence.
+	if errors.Is(cause, store.ErrConflict) && r.Sequence < l.landed {
+		// Our version is not there any more, and never will be again.
+		return l.end(fmt.Errorf("%w: what is there is older than its last renewal, so the store has gone back in time", ErrOver))
+	}
 	l.version = max(l.version, version)
 	l.land(r.Sequence)
 	if l.landed == l.sequence {

@@ -182,6 +182,29 @@ func TestForeignLease(t *testing.T) {
 	}
 }
 
+// TestOlderLease: a lease of a store that was restored is over: no renewal would ever land on the version that is there.
+func TestOlderLease(t *testing.T) {
+	shared := storetest.Shared()
+	s, _ := open(t, shared, "a", time.Now)
+	l := create(t, s, "a", time.Now)
+	name := "lease." + l.Member().Incarnation
+	old, version, err := shared.Register(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := l.Renew(t.Context(), s.Snapshot().RootID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := shared.SetRegister(t.Context(), name, version+2, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Renew(t.Context(), s.Snapshot().RootID()); !errors.Is(err, lease.ErrOver) || l.Valid() {
+		t.Errorf("%v, valid %v", err, l.Valid())
+	}
+}
+
 // TestBounds: what a bound may not be.
 func TestBounds(t *testing.T) {
 	s, _ := open(t, storetest.Shared(), "a", time.Now)
