@@ -359,7 +359,7 @@ func (n *node) cloud(i int) {
 	s := skies[i]
 	n.proxy.Plan(func(r *http.Request) vaultrun.Fate {
 		reads := r.Method == http.MethodGet
-		if s.root && !(reads && strings.HasSuffix(r.URL.Path, "/root")) || mathrand.Float64() >= s.often {
+		if s.root && (!reads || !strings.HasSuffix(r.URL.Path, "/root")) || mathrand.Float64() >= s.often {
 			return vaultrun.Fine
 		}
 		return s.fates[mathrand.IntN(len(s.fates))]
