@@ -464,7 +464,7 @@ func (c *crowd) ask(n *node, op leasetest.Op, within time.Duration, do func(cont
 		case err == nil:
 			return leasetest.Done
 		case errors.As(err, &e) && e.Reason() != "":
-			if e.Reason() == "INTERNAL" {
+			if slices.Contains([]string{"INTERNAL", "MALFORMED", "GAP"}, e.Reason()) {
 				c.t.Errorf("%s at %s: %v", op.Kind, n.name, err)
 			}
 			return leasetest.Answer(e.Reason())
@@ -519,7 +519,7 @@ func change(ctx context.Context, cl *client.Client, op leasetest.Op) error {
 	case leasetest.Enable:
 		_, err = cl.EnableKey(ctx, &signetv1.EnableKeyRequest{Name: op.Key})
 	case leasetest.Revoke:
-		_, err = cl.RevokeKey(ctx, &signetv1.RevokeKeyRequest{Name: op.Key})
+		_, err = cl.RevokeKey(ctx, &signetv1.RevokeKeyRequest{Name: op.Key, Reason: "storm"})
 	case leasetest.Apply:
 		_, err = cl.ApplyPolicy(ctx, &signetv1.ApplyPolicyRequest{Document: crowdPolicy(op.Grants)})
 	case leasetest.Mint:
