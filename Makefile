@@ -66,7 +66,7 @@ proto-check: proto ## fail when the generated Go is not fresh
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
 
-bench: ## the speed bars, one line a bar, beside a bare server in the same run
+bench: ## the speed bars, one line a bar, beside a bare server and a Vault in the same run
 	@$(GO) run ./cmd/internal/bench
 
 clean: ## remove what was built

@@ -254,10 +254,14 @@ func (s *Store) reload(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reloading the store: %w", err)
 	}
+	if next.id.Revision > cur.id.Revision && !next.follows(cur) {
+		return nil, fmt.Errorf("reloading the store: %w: revision %d of lineage %s is in place, and revision %d that is offered does not come after it: it lacks what a node has committed, so the store was brought back from an older copy",
+			ErrStale, cur.id.Revision, cur.id.Lineage, next.id.Revision)
+	}
 	if err := s.adopt(next); err != nil {
 		return nil, fmt.Errorf("reloading the store: %w", err)
 	}
-	return next, nil
+	return s.Snapshot(), nil
 }
 
 // adopt makes next the current snapshot, unless it is older than that: within a
@@ -265,7 +269,7 @@ func (s *Store) reload(ctx context.Context) (*Snapshot, error) {
 func (s *Store) adopt(next *Snapshot) error {
 	cur := s.Snapshot()
 	switch {
-	case next.id == cur.id && len(cur.Damage()) == 0:
+	case next.id == cur.id && len(next.Damage()) >= len(cur.Damage()):
 		return nil // who has the snapshot in place must not take it for a new one
 	case next.id == cur.id:
 	case next.id.Revision <= cur.id.Revision:
@@ -285,6 +289,25 @@ func (s *Store) adopt(next *Snapshot) error {
 		}
 	}
 	return nil
+}
+
+// follows says whether a snapshot of a higher revision can have come of another: within a lineage no node's log shrinks, unless
+// a gap has closed it. Otherwise the store was brought back from an older copy, and went on from there.
+func (s *Snapshot) follows(cur *Snapshot) bool {
+	if s.id.Lineage != cur.id.Lineage {
+		return true
+	}
+	for node, had := range cur.root.Nodes {
+		has, ok := s.root.Nodes[node]
+		same := ok && has.Log.Log == had.Log.Log
+		if same && has.Log.Size < had.Log.Size {
+			return false
+		}
+		if !same && had.Log.Log != "" && !slices.ContainsFunc(has.Closed, func(h rootHead) bool { return h.Log == had.Log.Log }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Close wipes the root key and all signers; signing and opening end with

@@ -31,7 +31,7 @@ const (
 	crowdTime    = 50 * time.Second
 	crowdNodes   = 3
 	crowdCallers = 4 // at each node
-	crowdOps     = 3 // operators
+	crowdOps     = 4 // operators
 )
 
 var crowdKeys = []string{"a", "b", "c"}
@@ -45,13 +45,19 @@ func TestReplicasOnVault(t *testing.T) {
 	}
 	program := filepath.Join(t.TempDir(), "signetd")
 	build(t, program)
-	ops := newCrowd(t, program).storm(stormTime(t))
+	c := newCrowd(t, program)
+	c.storm(stormTime(t))
+	c.checkAfter()
+	ops := c.history.Ops()
 	t.Logf("%d calls: %v", len(ops), leasetest.Summary(ops))
 	if len(ops) < 1000 {
 		t.Error("that was no storm")
 	}
 	if err := leasetest.Check(ops, time.Minute); err != nil {
 		t.Error(err)
+	}
+	if t.Failed() {
+		c.sayWhatTheySaid()
 	}
 }
 
@@ -67,9 +73,11 @@ func TestReplicasOnVaultBroken(t *testing.T) {
 	for _, part := range []string{"lease", "fence", "members"} {
 		t.Run(part, func(t *testing.T) {
 			for range 5 {
-				ops := newCrowd(t, program, "SIGNET_BROKEN="+part).storm(stormTime(t))
-				err := leasetest.Check(ops, time.Minute)
-				t.Logf("%d calls: %v", len(ops), err)
+				c := newCrowd(t, program, "SIGNET_BROKEN="+part)
+				c.storm(stormTime(t))
+				err := leasetest.Check(c.history.Ops(), time.Minute)
+				t.Logf("%d calls: %v", len(c.history.Ops()), err)
+				c.end()
 				if errors.Is(err, leasetest.ErrViolation) {
 					return
 				}
@@ -281,8 +289,8 @@ func crowdPolicy(granted []string) []byte {
 	return fmt.Appendf(nil, "%sgrants:\n  - {id: load, to: [{mtls: spiffe://signet.local/operator}], mint: [%s], rate: none}\n", doc, strings.Join(granted, ", "))
 }
 
-// storm goes through a storm and what comes after it, and returns what was called.
-func (c *crowd) storm(d time.Duration) []leasetest.Op {
+// storm goes through a storm.
+func (c *crowd) storm(d time.Duration) {
 	var weather, operators, callers sync.WaitGroup
 	for i, n := range c.nodes {
 		weather.Go(func() { c.befall(n) })
@@ -298,8 +306,6 @@ func (c *crowd) storm(d time.Duration) []leasetest.Op {
 	weather.Wait()
 	operators.Wait()
 	callers.Wait()
-	c.checkAfter()
-	return c.history.Ops()
 }
 
 // checkAfter: when the storm is over, every node comes back by itself, and the vault is whole.
@@ -322,15 +328,20 @@ func (c *crowd) checkAfter() {
 			c.t.Errorf("after the storm %s has something to say: %v, %v, %v", n.name, s.GetReasons(), s.GetGaps(), err)
 		}
 	}
-	for _, n := range c.nodes {
-		_ = end(n.live.Load().cmd)
-	}
+	c.end()
 	for _, n := range c.nodes {
 		c.run("fsck", "--config", filepath.Join(n.dir, "signetd.yaml"))
 	}
-	if !c.t.Failed() {
-		return
+}
+
+// end ends all servers.
+func (c *crowd) end() {
+	for _, n := range c.nodes {
+		_ = end(n.live.Load().cmd)
 	}
+}
+
+func (c *crowd) sayWhatTheySaid() {
 	for _, n := range c.nodes {
 		text, _ := os.ReadFile(n.said.Name())
 		c.t.Logf("%s said at last:\n%s", n.name, text[max(0, len(text)-4000):])
@@ -359,7 +370,7 @@ func (n *node) cloud(i int) {
 	s := skies[i]
 	n.proxy.Plan(func(r *http.Request) vaultrun.Fate {
 		reads := r.Method == http.MethodGet
-		if s.root && !(reads && strings.HasSuffix(r.URL.Path, "/root")) || mathrand.Float64() >= s.often {
+		if s.root && (!reads || !strings.HasSuffix(r.URL.Path, "/root")) || mathrand.Float64() >= s.often {
 			return vaultrun.Fine
 		}
 		return s.fates[mathrand.IntN(len(s.fates))]
@@ -379,22 +390,29 @@ func upTo(d time.Duration) time.Duration { return mathrand.N(d) }
 // befall lets one thing after the other happen to a node.
 func (c *crowd) befall(n *node) {
 	for !c.over.Load() {
-		switch i := mathrand.IntN(len(skies) + 5); {
+		switch i := mathrand.IntN(len(skies) + 6); {
 		case i < len(skies):
 			n.cloud(i)
-			time.Sleep(skies[i].last + time.Second + upTo(5*time.Second))
+			time.Sleep(skies[i].last + time.Second + upTo(4*time.Second))
 		case i < len(skies)+2:
 			process := n.live.Load().cmd.Process
 			_ = process.Signal(syscall.SIGSTOP)
-			time.Sleep(upTo(7 * time.Second))
+			time.Sleep(upTo(6 * time.Second))
 			_ = process.Signal(syscall.SIGCONT)
+		case i < len(skies)+3: // it takes leave
+			cmd := n.live.Load().cmd
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			time.Sleep(time.Second + upTo(2*time.Second))
+			c.restart(n)
+		case i < len(skies)+4: // it is gone for so long that it is fenced and taken out
+			_ = end(n.live.Load().cmd)
+			time.Sleep(6 * time.Second)
+			c.restart(n)
 		default:
 			c.restart(n)
 		}
-		if mathrand.IntN(3) > 0 {
-			n.calm()
-			time.Sleep(upTo(3 * time.Second))
-		}
+		n.calm()
+		time.Sleep(upTo(4 * time.Second))
 	}
 	n.calm()
 }
@@ -402,9 +420,11 @@ func (c *crowd) befall(n *node) {
 // restart kills a node's server, and starts it again as often as it takes.
 func (c *crowd) restart(n *node) {
 	_ = end(n.live.Load().cmd)
-	time.Sleep(upTo(3 * time.Second))
+	if mathrand.IntN(2) == 0 {
+		n.cloud(mathrand.IntN(len(skies)))
+	}
 	for tries := 0; ; tries++ {
-		err := c.start(n, 20*time.Second)
+		err := c.start(n, 10*time.Second)
 		if err == nil {
 			return
 		}

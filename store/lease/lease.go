@@ -44,8 +44,11 @@ func Create(ctx context.Context, s *store.Store, node string, bound time.Duratio
 		member: store.Member{Node: node, Incarnation: store.NewID(), Bound: bound},
 	}
 	// A create that was not answered is not looked after: what it left has a name that nobody else will have.
-	if err := l.write(ctx, root); err != nil {
-		return nil, fmt.Errorf("making a lease: %w", err)
+	// Twice, so that no member is at the first version, which is also that of a fence where somebody has removed the lease.
+	for range 2 {
+		if err := l.write(ctx, root); err != nil {
+			return nil, fmt.Errorf("making a lease: %w", err)
+		}
 	}
 	return l, nil
 }
@@ -127,6 +130,9 @@ func (l *Lease) write(ctx context.Context, root store.RootID) error {
 	}
 	l.began[l.sequence] = began
 	if err := l.store.SetRegister(ctx, name(l.member.Incarnation), l.version, body); err != nil {
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrUnknown) {
+			delete(l.began, l.sequence) // it never lands
+		}
 		return err
 	}
 	l.version++

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -30,13 +31,16 @@ type result struct {
 
 // cost says what a token cost the processors. On a machine that does other work too it tells servers apart better than rates do.
 func (r result) cost() string {
+	if r.server == 0 {
+		return fmt.Sprintf("its callers %v of CPU, the server what cannot be told here", r.callers.Round(time.Microsecond))
+	}
 	return fmt.Sprintf("%v of CPU, its callers %v", r.server.Round(time.Microsecond), r.callers.Round(time.Microsecond))
 }
 
 // target is a server to be loaded, with one connection a caller: callers are separate programs in life.
 type target struct {
 	name   string
-	pid    int
+	pid    int                           // of the server
 	calls  []func(context.Context) error // one a caller: asks for one token, and returns when it is there
 	closes []func() error
 }
@@ -133,13 +137,16 @@ func (t *target) load(ctx context.Context, callers int, d time.Duration) (result
 	}, nil
 }
 
-// busy is how long the server, and this process, have kept processors busy.
+// busy is how long the server, and this process, have kept processors busy; of the server only Linux tells.
 func (t *target) busy() (result, error) {
 	own, err := cpuTime()
 	if err != nil {
 		return result{}, err
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.pid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return result{callers: own}, nil
+	}
 	if err != nil {
 		return result{}, err
 	}

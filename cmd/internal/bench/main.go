@@ -1,7 +1,7 @@
-// Command bench measures Signet against its bars: one line a bar, beside a bare server in the same run.
+// Command bench measures Signet against its bars: one line a bar, beside a bare server and a real HashiCorp Vault in the same run.
 //
 // Every figure is of the real program, over mTLS and with real fsyncs. The machine is shared with the load generator and
-// with whoever else runs on it, so rounds of the two servers alternate and only their ratios are judged.
+// with whoever else runs on it, so rounds of the servers alternate and only their ratios are judged.
 package main
 
 import (

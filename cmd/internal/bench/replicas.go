@@ -21,8 +21,8 @@ import (
 // turnedOff is how many keys are revoked, and how often one is disabled.
 const turnedOff = 120
 
-// benchReplicas turns keys off while three replicas of one vault mint with them: from the call until it has returned and each
-// replica refuses. Each is a process of its own with a log of its own; all are well.
+// benchReplicas turns keys off that three replicas of one vault mint with, and measures from the call until it has returned and
+// each replica has refused. Each is a process of its own with a log of its own; all are well.
 func benchReplicas(ctx context.Context, w *workshop, _ rounds) error {
 	h, err := w.hashicorp(ctx)
 	if err != nil {
@@ -57,13 +57,16 @@ func benchReplicas(ctx context.Context, w *workshop, _ rounds) error {
 	if err != nil {
 		return err
 	}
-	for what, took := range map[string][]time.Duration{"disabled": disabled, "revoked": revoked} {
-		slices.Sort(took)
-		note("%d times a key was %s: refused by three replicas after p50 %v p99 %v max %v", len(took), what, at(took, 50), at(took, 99), at(took, 100))
-	}
+	noteOff("disabled", disabled)
+	noteOff("revoked", revoked)
 	all := slices.Sorted(slices.Values(slices.Concat(disabled, revoked)))
 	bar("revoke-p99", at(all, 99).Seconds(), "s", "<=", 1)
 	return nil
+}
+
+func noteOff(what string, took []time.Duration) {
+	slices.Sort(took)
+	note("%d times a key was %s: refused by three replicas after p50 %v p99 %v max %v", len(took), what, at(took, 50), at(took, 99), at(took, 100))
 }
 
 // at is a percentile of what is sorted, rounded to what a clock on a busy machine can tell.

@@ -50,6 +50,9 @@ func (c *changer) change(ctx context.Context, p policy.Principal, a ask, work fu
 	if err != nil {
 		return c.refuse(ctx, &call.entry, err)
 	}
+	if call.want.Action == policy.KeyImport {
+		return nil // it takes nothing away that anybody could mint; and repeated because of a wait it would not be the same
+	}
 	return c.everywhere(ctx, snap, call)
 }
 
@@ -90,7 +93,9 @@ func (c *changer) attempt(ctx context.Context, call *call, o audit.AppendOptions
 	switch err := work(call, tx); {
 	case errors.Is(err, errMade) && c.store.Replicated():
 		// What was found may have been undone by a replica since. Only a commit tells, if only an empty one.
-		tx = c.store.Begin()
+		if tx = c.store.Begin(); tx.Snapshot() != call.state.snap {
+			return store.ErrConflict
+		}
 	case errors.Is(err, errMade):
 		call.entry.Outcome, call.entry.Reason = auditlog.Allowed, errMade.Error()
 		_, err = c.record(ctx, &call.entry, o)

@@ -72,12 +72,22 @@ func (c *core) decide(ctx context.Context, p policy.Principal, a ask) (*call, er
 // refusal is why a call is not allowed. A replica whose lease has lapsed does not know what the policy and the key are now, and
 // says that alone, to everybody.
 func (c *core) refusal(call *call) error {
-	if call.want.Action == policy.TokenMint {
-		if err := c.replicas.lapsed(call.state); err != nil {
-			return err
-		}
+	if c.lapsed(call) {
+		return c.replicas.lapsed(call.state)
 	}
 	return refused(call.decision)
+}
+
+// lapsed says whether a call gives something out, a token or an identity, that this replica's lease does not allow now.
+func (c *core) lapsed(call *call) bool {
+	switch call.want.Action {
+	case policy.TokenMint:
+		return c.replicas.lapsed(call.state) != nil
+	case policy.SystemIssue:
+		return c.replicas.member() && c.replicas.lapsed(call.state) != nil // who serves nobody issues for its operator
+	default:
+		return false
+	}
 }
 
 // entryOf begins the entry of a request: who wants what.
@@ -108,6 +118,9 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 	if err != nil {
 		return audit.Position{}, err
 	}
+	if call.want.Action == policy.SystemIssue && c.lapsed(call) {
+		return audit.Position{}, c.refuse(ctx, &call.entry, c.replicas.lapsed(call.state))
+	}
 	if err := work(call); err != nil {
 		return audit.Position{}, c.refuse(ctx, &call.entry, err)
 	}
@@ -118,7 +131,7 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 		return audit.Position{}, err
 	}
 	// The state first: if the lease lasts after it was looked at, nobody has been told yet that this replica has another one.
-	if c.state.Load() != call.state || call.want.Action == policy.TokenMint && c.replicas.lapsed(call.state) != nil {
+	if c.state.Load() != call.state || c.lapsed(call) {
 		return pos, c.lastLook(ctx, *call)
 	}
 	return pos, nil
@@ -150,7 +163,7 @@ func (c *core) lastLook(ctx context.Context, call call) error {
 		call.entry.Reason = "the profile gives other tokens now"
 	case mint && call.state.stop != nil:
 		call.entry.Reason = string(ReasonGap) + ": " + call.state.stop.Public
-	case mint && c.replicas.lapsed(call.state) != nil:
+	case c.lapsed(&call):
 		call.entry.Reason = string(ReasonLeaseLapsed) + ": the lease of this replica has ended"
 	default:
 		return nil
@@ -164,12 +177,12 @@ func (c *core) lastLook(ctx context.Context, call call) error {
 // minting on it, whatever the snapshot says.
 func (c *core) publish(snap *store.Snapshot, stop *Error) {
 	before := c.state.Load()
-	if before != nil && before.snap == snap && stop == nil {
+	if before != nil && before.snap == snap && stop == nil && !before.found {
 		return
 	}
 	next := newState(before, snap, c.node, c.operators, c.logger)
 	if stop != nil {
-		next.stop = stop
+		next.stop, next.found = stop, true
 	}
 	c.state.Store(next)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
+	"github.com/p8signet/signet/store/lease"
 )
 
 // gaps brings a gap that was found into the root, and the log to where the root says it is. The change lock's holder
@@ -40,6 +41,12 @@ func (g *gaps) settleGap(ctx context.Context) error {
 		if err := g.commitGap(ctx, nil); err != nil {
 			return err
 		}
+	}
+	if g.found == nil && !g.moving && g.movedLog() != g.log.Origin().Log {
+		// Not by this process: one of the same name has made a gap of this log, and goes on in another.
+		err := fmt.Errorf("%w: the root names another log of this node", lease.ErrNamesake)
+		g.replicas.lose(err)
+		return err
 	}
 	if g.found != nil || g.movedLog() != g.log.Origin().Log {
 		if err := g.moveLog(ctx); err != nil {

@@ -25,7 +25,8 @@ type replicas struct {
 	peers *lease.Peers  // nil: the store is this process's alone
 	own   atomic.Pointer[lease.Lease]
 	// past are incarnations of this process that have stopped and that the root may still list; the change lock's holder's.
-	past []string
+	past    []string
+	joining *lease.Lease // whose join is being tried; one goroutine's
 	// caughtUp is when the store was last seen not to be older than what is decided on.
 	caughtUp atomic.Pointer[time.Time]
 	unheard  atomic.Pointer[error] // why the last look at the store came to nothing; nil: it did not
@@ -138,6 +139,14 @@ func (c *changer) catchUp(ctx context.Context) error {
 	return c.settle(ctx)
 }
 
+// lose says why this process must end.
+func (r *replicas) lose(err error) {
+	select {
+	case r.lost <- err:
+	default: // it has been told already
+	}
+}
+
 func (r *replicas) renewSoon() {
 	select {
 	case r.poke <- struct{}{}:
@@ -162,7 +171,10 @@ func (c *changer) keepLease(ctx context.Context) {
 			return
 		case errors.Is(err, lease.ErrNamesake):
 			c.logger.ErrorContext(ctx, "stopping", slog.Any("error", err))
-			r.lost <- err
+			if err := c.stopMinting(ctx); err != nil {
+				c.logger.WarnContext(ctx, "the lease that has ended is left in the root for now", slog.Any("error", err))
+			}
+			r.lose(err)
 			return
 		case err != nil:
 			if r.trouble.Swap(&err) == nil {
@@ -233,32 +245,53 @@ func (c *changer) join(ctx context.Context) error {
 	if err := c.catchUp(ctx); err != nil {
 		return err
 	}
-	l, err := lease.Create(ctx, c.store, c.node, r.bound, c.state.Load().snap.RootID(), c.now)
+	if r.joining == nil || !r.joining.Valid() {
+		l, err := lease.Create(ctx, c.store, c.node, r.bound, c.state.Load().snap.RootID(), c.now)
+		if err != nil {
+			return err
+		}
+		r.joining = l
+	}
+	leaving, err := c.joinRoot(ctx, r.joining)
 	if err != nil {
 		return err
 	}
+	l := r.joining
+	r.joining = nil
+	c.logger.InfoContext(ctx, "joined the replicas of the vault", slog.String("incarnation", l.Member().Incarnation), slog.Duration("bound", r.bound))
+	err = l.Renew(ctx, c.state.Load().snap.RootID())
+	for _, incarnation := range leaving {
+		if incarnation != l.Member().Incarnation {
+			_ = lease.Remove(ctx, c.store, incarnation) // else it is garbage
+		}
+	}
+	return err
+}
+
+// joinRoot commits a root that lists a lease's member, and none of this process's former ones, which it returns. Where it is not
+// known whether that has happened, the member counts as one of those, until the next time.
+func (c *changer) joinRoot(ctx context.Context, l *lease.Lease) ([]string, error) {
+	r := c.replicas
 	if err := c.lock(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	defer c.unlock()
-	leaving := r.past
-	r.past = append(r.past, l.Member().Incarnation) // until it is known that it is the one
-	err = c.commitMembers(ctx, func(tx *store.Tx) error {
+	leaving := slices.Clone(r.past)
+	if !slices.Contains(r.past, l.Member().Incarnation) {
+		r.past = append(r.past, l.Member().Incarnation) // until it is known that it is the one
+	}
+	err := c.commitMembers(ctx, func(tx *store.Tx) error {
 		for _, incarnation := range leaving {
 			tx.Leave(incarnation)
 		}
 		return tx.Join(l.Member())
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.past = nil
 	r.own.Store(l)
-	for _, incarnation := range leaving {
-		_ = lease.Remove(ctx, c.store, incarnation) // else it is garbage
-	}
-	c.logger.InfoContext(ctx, "joined the replicas of the vault", slog.String("incarnation", l.Member().Incarnation), slog.Duration("bound", r.bound))
-	return l.Renew(ctx, c.state.Load().snap.RootID())
+	return leaving, nil
 }
 
 // endNamesakes fences what processes of this node's name have left in the root: they are gone, or have to go.
@@ -268,7 +301,10 @@ func (c *changer) endNamesakes(ctx context.Context) error {
 		return nil
 	}
 	for _, m := range c.state.Load().snap.Members() {
-		if m.Node == c.node && m.Incarnation != self {
+		if m.Incarnation == self {
+			break // those after it have joined later, and end this one
+		}
+		if m.Node == c.node {
 			ctx, cancel := context.WithTimeout(ctx, catchUpTime)
 			err := c.replicas.peers.End(ctx, m)
 			cancel()
@@ -286,7 +322,11 @@ func (c *changer) commitMembers(ctx context.Context, edit func(*store.Tx) error)
 	var err error
 	for range attempts {
 		tx := c.store.Begin()
-		if err := edit(tx); err != nil {
+		switch err := edit(tx); {
+		case errors.Is(err, errMade):
+			c.publish()
+			return nil
+		case err != nil:
 			return storeError(err)
 		}
 		head, _ := tx.Snapshot().LogHead(c.node)
@@ -331,8 +371,12 @@ func (c *changer) removeEnded(ctx context.Context) error {
 	}
 	defer c.unlock()
 	err := c.commitMembers(ctx, func(tx *store.Tx) error {
-		for _, m := range r.peers.Ended(tx.Snapshot()) {
+		ended := r.peers.Ended(tx.Snapshot())
+		for _, m := range ended {
 			tx.Leave(m.Incarnation)
+		}
+		if len(ended) == 0 {
+			return errMade // another replica was faster
 		}
 		return nil
 	})
@@ -371,7 +415,7 @@ func (c *changer) tidy(ctx context.Context) error {
 
 // leave takes this process out of the root, after it has stopped minting. What fails here the next change does.
 func (c *changer) leave(ctx context.Context) {
-	if c.replicas.own.Load() == nil {
+	if c.replicas.own.Load() == nil && len(c.replicas.past) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
@@ -452,6 +496,7 @@ func (c *changer) enroll(ctx context.Context) error {
 			if head.Size > 0 {
 				return errEnrolled
 			}
+			c.publish()
 			return nil
 		}
 		tx := c.store.Begin()
@@ -488,6 +533,9 @@ func (c *changer) enrolled(ctx context.Context) error {
 	for range attempts {
 		if err = c.settle(ctx); err != nil {
 			return err
+		}
+		if head, _ := c.state.Load().snap.LogHead(c.node); head.Log != c.log.Origin().Log || head.Size > 0 {
+			return errEnrolled // by another process, in between
 		}
 		e := auditlog.Entry{Action: string(actionEnroll)}
 		if err = c.commit(ctx, c.store.Begin(), e, audit.AppendOptions{}); !errors.Is(err, store.ErrConflict) {
@@ -607,6 +655,12 @@ func (s *System) end(ctx context.Context, call *call, req ForgetRequest) error {
 	}
 	if len(members) == 0 {
 		return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "no member is of that node; signet system members lists them"}
+	}
+	// Before anything is done, so that a crash in the wait leaves who wanted it.
+	e := call.entry
+	e.Outcome, e.Reason, e.Requested = auditlog.Allowed, "it is being ended", &auditlog.Requested{Values: map[string]string{"member": req.Node}}
+	if _, err := s.record(ctx, &e, audit.AppendOptions{Privileged: true}); err != nil {
+		return err
 	}
 	if err := s.replicas.peers.WaitOut(ctx, members); err != nil {
 		return &Error{

@@ -521,3 +521,57 @@ func TestMembersRead(t *testing.T) {
 		}
 	})
 }
+
+// TestStoreBroughtBack: where the store is brought back from an older copy under running replicas, and somebody goes on from
+// there, those who know better do not follow; they fall silent.
+func TestStoreBroughtBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		a, b := f.replicas[0], f.replicas[1]
+		older := f.shared.Clone()
+		must(t, a.disable("asc"))
+		must(t, b.enable("asc"))
+		must(t, a.disable("asc"))
+		root, err := older.Root(t.Context())
+		must(t, err)
+		f.shared.SetRoot(root)
+		for ref, err := range older.List(t.Context()) {
+			must(t, err)
+			blob, err := older.Get(t.Context(), ref)
+			must(t, err)
+			f.shared.SetBlob(ref, blob)
+		}
+		other := f.add("node-9")
+		other.mustStart(true)
+		for i := range 6 { // beyond the revision that was lost
+			must(t, other.forceApply(i))
+		}
+		time.Sleep(2 * testBound)
+		for _, r := range []*replica{a, b} {
+			if _, err := r.mint("release"); reasonOf(err) != ReasonLeaseLapsed {
+				t.Errorf("%s, which knows better, minted: %v", r.node, err)
+			}
+		}
+	})
+}
+
+// forceApply changes the policy, so that the revision grows.
+func (r *replica) forceApply(n int) error {
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	defer cancel()
+	_, err := r.Policies.Apply(ctx, principal(operatorID), ApplyRequest{Request: r.request(), Document: fmt.Appendf(nil, "%s# %d\n", basicPolicy, n)})
+	return err
+}
+
+// TestLapsedIssues: a replica whose lease has lapsed gives out no identities either.
+func TestLapsedIssues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		b := f.replicas[1]
+		b.cut()
+		time.Sleep(2 * testBound)
+		if _, err := b.System.IssueCertificate(t.Context(), principal(operatorID), CertificateRequest{Request: b.request(), URI: callerID}); reasonOf(err) != ReasonLeaseLapsed {
+			t.Errorf("issuing: %v", err)
+		}
+	})
+}

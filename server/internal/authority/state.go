@@ -17,6 +17,7 @@ type state struct {
 	snap   *store.Snapshot
 	policy *policy.Policy
 	stop   *Error // why nothing is minted on it; nil: nothing forbids it
+	found  bool   // stop is of a gap that is not in the root yet
 }
 
 // newState compiles the snapshot's policy, unless it is that of the state before. A policy that is damaged, or that
