@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/p8signet/signet/store/vaultstore/vaultrun"
@@ -392,7 +393,7 @@ func (d *demo) members(ctx context.Context, state string, want int) error {
 			fmt.Fprint(d.out, indent(out))
 			return nil
 		}
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > 30*time.Second {
 			fmt.Fprint(d.out, indent(out), indent(said))
 			return fmt.Errorf("there were to be %d members that are %s", want, state)
 		}
@@ -414,7 +415,6 @@ func (d *demo) timed(ctx context.Context, program string, args ...string) error 
 // for whom.
 func (d *demo) turnOff(ctx context.Context, reason string, waits time.Duration) error {
 	crowd := d.crowd(ctx)
-	time.Sleep(500 * time.Millisecond)
 	args := []string{"key", "disable", "asc-release", "--reason", reason, "--yes"}
 	d.show("signet", args)
 	began := time.Now()
@@ -476,34 +476,35 @@ type attempt struct {
 	code  int
 }
 
-// crowd mints at every node, over and over, until the answer is called, which returns what came of it.
+// crowd mints at every node, over and over, until the function that it returns is called, which answers what came of it. Every node has
+// been asked once when crowd returns, and is asked once more after that call.
 func (d *demo) crowd(ctx context.Context) func() map[string][]attempt {
-	ctx, cancel := context.WithCancel(ctx)
-	type result struct {
-		node string
-		all  []attempt
-	}
-	results := make(chan result)
+	within, cancel := context.WithCancel(ctx)
+	var asked, ended sync.WaitGroup
+	var mu sync.Mutex
+	all := make(map[string][]attempt)
+	asked.Add(len(nodes))
 	for _, n := range nodes {
-		go func() {
-			r := result{node: n}
-			for ctx.Err() == nil {
+		ended.Go(func() {
+			for first, last := true, false; !last; first = false {
+				last = within.Err() != nil
 				a := attempt{began: time.Now()}
-				a.code, _, _ = d.try(context.WithoutCancel(ctx), "mint", "ios-release", "--fresh", "--config", caller(n))
+				a.code, _, _ = d.try(ctx, "mint", "ios-release", "--fresh", "--config", caller(n))
 				a.ended = time.Now()
-				r.all = append(r.all, a)
+				mu.Lock()
+				all[n] = append(all[n], a)
+				mu.Unlock()
+				if first {
+					asked.Done()
+				}
 				time.Sleep(20 * time.Millisecond)
 			}
-			results <- r
-		}()
+		})
 	}
+	asked.Wait()
 	return func() map[string][]attempt {
 		cancel()
-		all := make(map[string][]attempt)
-		for range nodes {
-			r := <-results
-			all[r.node] = r.all
-		}
+		ended.Wait()
 		return all
 	}
 }

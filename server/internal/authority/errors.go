@@ -188,6 +188,11 @@ func storeError(err error) error {
 			Kind: ErrPrecondition, Reason: ReasonKeyDamaged, cause: err,
 			Public: "a record of the store does not open: it was changed from outside, or lost; see the status",
 		}
+	case errors.Is(err, store.ErrStale):
+		return &Error{
+			Kind: ErrUnavailable, Reason: ReasonStoreUnavailable, cause: err,
+			Public: "the store is older than what this server has seen, and nothing was changed; if it was restored, restart the server, which then finds the gap",
+		}
 	default:
 		return &Error{
 			Kind: ErrUnavailable, Reason: ReasonStoreUnavailable, cause: err,
