@@ -46,8 +46,7 @@ func benchTransit(ctx context.Context, w *workshop, r rounds) error {
 		return err
 	}
 	http2, http1 := s.target("transit over HTTP/2", h.Process(), true), s.target("transit over HTTP/1.1", h.Process(), false)
-	defer http2.close() //nolint:errcheck // it only lets idle connections go
-	defer http1.close() //nolint:errcheck // as above
+	w.closes = append(w.closes, http2.close, http1.close)
 	rs, err := compare(ctx, callers, r, signet.target, http2, http1)
 	if err != nil {
 		return err
