@@ -76,13 +76,12 @@ func benchVault(ctx context.Context, w *workshop, r rounds) error {
 	if err != nil {
 		return err
 	}
-	note("%d callers: on Vault %.0f/s p50 %v p99 %v, on bbolt %.0f/s p50 %v p99 %v", callers, rs[0].rate, rs[0].p50, rs[0].p99, rs[1].rate, rs[1].p50, rs[1].p99)
-	note("a token costs %s; on bbolt %s", rs[0].cost(), rs[1].cost())
-	bar("mint-rate-vault", rs[0].rate/rs[1].rate, "of-bbolt", ">=", 0.9)
+	noteBoth(callers, "on Vault", rs[0], "on bbolt", rs[1])
+	bar("mint-rate-vault", rs[0].of(rs[1], rate), "of-bbolt", ">=", 0.9)
 	if rs, err = compare(ctx, 1, r, shared.target, disk.target); err != nil {
 		return err
 	}
-	note("one caller: on Vault p50 %v p99 %v, on bbolt p50 %v p99 %v", rs[0].p50, rs[0].p99, rs[1].p50, rs[1].p99)
-	bar("mint-p50-vault", float64(rs[0].p50)/float64(rs[1].p50), "of-bbolt", "<=", 1.1)
+	noteBoth(1, "on Vault", rs[0], "on bbolt", rs[1])
+	bar("mint-p50-vault", rs[0].of(rs[1], p50), "of-bbolt", "<=", 1.1)
 	return nil
 }

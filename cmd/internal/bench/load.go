@@ -32,7 +32,7 @@ type result struct {
 // cost says what a token cost the processors. On a machine that does other work too it tells servers apart better than rates do.
 func (r result) cost() string {
 	if r.server == 0 {
-		return fmt.Sprintf("its callers %v of CPU, the server what cannot be told here", r.callers.Round(time.Microsecond))
+		return fmt.Sprintf("nobody can tell here how much CPU, its callers %v", r.callers.Round(time.Microsecond))
 	}
 	return fmt.Sprintf("%v of CPU, its callers %v", r.server.Round(time.Microsecond), r.callers.Round(time.Microsecond))
 }
@@ -164,9 +164,9 @@ func (t *target) busy() (result, error) {
 }
 
 // compare loads the targets in turn, round after round, so that what else the machine does falls on all of them, and answers
-// the median of each measure of each.
-func compare(ctx context.Context, callers int, r rounds, targets ...*target) ([]result, error) {
-	all := make([][]result, len(targets))
+// what was measured of each, round by round.
+func compare(ctx context.Context, callers int, r rounds, targets ...*target) ([]series, error) {
+	all := make([]series, len(targets))
 	for i := range r.n + 1 {
 		for k, t := range targets {
 			measured, err := t.load(ctx, callers, r.d)
@@ -179,31 +179,47 @@ func compare(ctx context.Context, callers int, r rounds, targets ...*target) ([]
 			all[k] = append(all[k], measured)
 		}
 	}
-	mids := make([]result, len(targets))
-	for k, rs := range all {
-		mids[k] = medians(rs)
-	}
-	return mids, nil
+	return all, nil
 }
 
-func medians(rs []result) result {
-	of := func(f func(result) time.Duration) time.Duration {
-		return time.Duration(median(rs, func(r result) float64 { return float64(f(r)) }))
+// series are the rounds of one target.
+type series []result
+
+func rate(r result) float64 { return r.rate }
+
+func p50(r result) float64 { return float64(r.p50) }
+
+// of is the median of the ratios of the rounds: a round and the one beside it had the same machine, or nearly.
+func (s series) of(other series, measure func(result) float64) float64 {
+	ratios := make([]float64, len(s))
+	for i := range s {
+		ratios[i] = measure(s[i]) / measure(other[i])
+	}
+	return median(ratios)
+}
+
+// median is that of each measure.
+func (s series) median() result {
+	of := func(measure func(result) float64) float64 {
+		vs := make([]float64, len(s))
+		for i, r := range s {
+			vs[i] = measure(r)
+		}
+		return median(vs)
 	}
 	return result{
-		rate:    median(rs, func(r result) float64 { return r.rate }),
-		p50:     of(func(r result) time.Duration { return r.p50 }),
-		p99:     of(func(r result) time.Duration { return r.p99 }),
-		server:  of(func(r result) time.Duration { return r.server }),
-		callers: of(func(r result) time.Duration { return r.callers }),
+		rate:    of(rate),
+		p50:     time.Duration(of(p50)),
+		p99:     time.Duration(of(func(r result) float64 { return float64(r.p99) })),
+		server:  time.Duration(of(func(r result) float64 { return float64(r.server) })),
+		callers: time.Duration(of(func(r result) float64 { return float64(r.callers) })),
 	}
 }
 
-func median(rs []result, f func(result) float64) float64 {
-	vs := make([]float64, len(rs))
-	for i, r := range rs {
-		vs[i] = f(r)
-	}
+func median(vs []float64) float64 {
 	slices.Sort(vs)
 	return vs[len(vs)/2]
 }
+
+// String is the rate and how long one takes.
+func (r result) String() string { return fmt.Sprintf("%.0f/s p50 %v p99 %v", r.rate, r.p50, r.p99) }

@@ -22,8 +22,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bare:", serveBare(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Stderr))
 		os.Exit(1)
 	}
-	round := flag.Duration("round", 2*time.Second, "how long one round of load takes")
-	n := flag.Int("rounds", 7, "rounds of each server in each comparison")
+	round := flag.Duration("round", time.Second, "how long one round of load takes")
+	n := flag.Int("rounds", 15, "rounds of each server in each comparison")
 	only := flag.String("only", "", "one part: "+partNames())
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -111,19 +111,21 @@ func benchMint(ctx context.Context, w *workshop, r rounds) error {
 	if err != nil {
 		return err
 	}
-	mint, yard := rs[0], rs[1]
-	note("%d callers: signet %.0f/s p50 %v p99 %v, bare %.0f/s p50 %v p99 %v", callers, mint.rate, mint.p50, mint.p99, yard.rate, yard.p50, yard.p99)
-	note("a token of signet's costs %s; of bare's %s", mint.cost(), yard.cost())
-	bar("mint-rate", mint.rate/yard.rate, "of-bare", ">=", 0.90)
+	noteBoth(callers, "signet", rs[0], "bare", rs[1])
+	bar("mint-rate", rs[0].of(rs[1], rate), "of-bare", ">=", 0.90)
 
 	if rs, err = compare(ctx, 1, r, signet.target, yardstick); err != nil {
 		return err
 	}
-	mint, yard = rs[0], rs[1]
-	note("one caller: signet p50 %v p99 %v, bare p50 %v p99 %v", mint.p50, mint.p99, yard.p50, yard.p99)
-	note("a token of signet's costs %s; of bare's %s", mint.cost(), yard.cost())
-	bar("mint-p50", float64(mint.p50)/float64(yard.p50), "of-bare", "<=", 1.20)
+	noteBoth(1, "signet", rs[0], "bare", rs[1])
+	bar("mint-p50", rs[0].of(rs[1], p50), "of-bare", "<=", 1.20)
 	return nil
+}
+
+func noteBoth(callers int, a string, as series, b string, bs series) {
+	am, bm := as.median(), bs.median()
+	note("callers %d: %s %v, %s %v", callers, a, am, b, bm)
+	note("    a token costs %s %s; %s %s", a, am.cost(), b, bm.cost())
 }
 
 // benchGrowth sets a vault with much in it beside one with little.
@@ -144,9 +146,8 @@ func benchGrowth(ctx context.Context, w *workshop, r rounds) error {
 		if err != nil {
 			return err
 		}
-		many, few := rs[0], rs[1]
-		note("%d keys, %d grants: %.0f/s p50 %v; 10 keys, 10 grants: %.0f/s p50 %v", g.keys, g.grants, many.rate, many.p50, few.rate, few.p50)
-		bar(g.name, many.rate/few.rate, "of-10", ">=", 0.90)
+		note("%d keys, %d grants: %v; 10 keys, 10 grants: %v", g.keys, g.grants, rs[0].median(), rs[1].median())
+		bar(g.name, rs[0].of(rs[1], rate), "of-10", ">=", 0.90)
 		if err := large.stop(); err != nil {
 			return err
 		}
@@ -174,7 +175,7 @@ func benchManyKeys(ctx context.Context, w *workshop, r rounds) error {
 	note("resident with 10,000 keys: %.0f MB before the load, %.0f MB after it", float64(idle)/1e6, float64(loaded)/1e6)
 	bar("memory-10k-keys", float64(loaded)/1e6, "MB", "<=", 60)
 
-	var started []result
+	var started series
 	for range 5 {
 		if err := v.stop(); err != nil {
 			return err
@@ -185,6 +186,6 @@ func benchManyKeys(ctx context.Context, w *workshop, r rounds) error {
 		}
 		started = append(started, result{p50: took})
 	}
-	bar("start-10k-keys", float64(medians(started).p50.Milliseconds()), "ms", "<=", 300)
+	bar("start-10k-keys", float64(started.median().p50.Milliseconds()), "ms", "<=", 300)
 	return nil
 }
