@@ -100,10 +100,30 @@ func (c *changer) attempt(ctx context.Context, call *call, o audit.AppendOptions
 		call.entry.Outcome, call.entry.Reason = auditlog.Allowed, errMade.Error()
 		_, err = c.record(ctx, &call.entry, o)
 		return err
+	case err != nil && c.behind(ctx, call.state):
+		return store.ErrConflict
 	case err != nil:
 		return err
 	}
 	return c.commit(ctx, tx, call.entry, o)
+}
+
+// behind asks the store, before a change is refused that was to be made on s, whether that is the newest state: a recipient or a key
+// may be of another replica, which has just answered that it is there. A store that does not say changes nothing: what is known stands.
+// It is called under the lock.
+func (c *changer) behind(ctx context.Context, s *state) bool {
+	if !c.store.Replicated() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	snap, err := c.store.Reload(ctx)
+	if err != nil || snap == s.snap {
+		return false
+	}
+	c.publish()
+	c.replicas.renewSoon()
+	return true
 }
 
 // commit makes tx durable between two entries: the intent, without which nothing happens, and the outcome. The root

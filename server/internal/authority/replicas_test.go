@@ -308,6 +308,38 @@ func TestRepeatOnOldState(t *testing.T) {
 	})
 }
 
+// TestRefusedOnTheNewest: what one replica has just made, another one does not refuse because it has not seen it yet.
+func TestRefusedOnTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 0)
+		a, b := f.add("node-1"), f.add("node-2")
+		a.fs = f.fs
+		a.mustStart(false)
+		b.mustStart(true)
+		time.Sleep(time.Second)
+		file := a.seal(newP8(t))
+		if n := len(b.changer.state.Load().snap.Recipients()); n != 0 {
+			t.Fatalf("node-2 has seen %d recipients already", n)
+		}
+		if _, err := b.tryImport("fresh", file); err != nil {
+			t.Errorf("an import to a recipient of another replica's: %v", err)
+		}
+		if _, known := a.changer.state.Load().snap.Key("fresh"); known {
+			t.Fatal("node-1 has seen the key already")
+		}
+		must(t, a.disable("fresh"))
+		// What is nowhere is refused as ever, and with the store away, too.
+		for _, cut := range []bool{false, true} {
+			if cut {
+				a.cut()
+			}
+			if err := a.disable("nowhere"); reasonOf(err) != ReasonNotFound {
+				t.Errorf("with the store away, %v: %v", cut, err)
+			}
+		}
+	})
+}
+
 // TestLeave: a replica that stops in order is waited for by nobody.
 func TestLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
