@@ -334,7 +334,8 @@ func TestHanging(t *testing.T) {
 		round()
 	}
 	after, heapAfter := settled()
-	if after > goroutines+10 {
+	// A leak would be of 250 calls; connections of the last ones may still be closing.
+	if after > goroutines+40 {
 		t.Errorf("%d goroutines became %d", goroutines, after)
 	}
 	if heapAfter > heap+4<<20 {
