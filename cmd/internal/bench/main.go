@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,7 +27,7 @@ func main() {
 	n := flag.Int("rounds", 15, "rounds of each server in each comparison")
 	only := flag.String("only", "", "one part: "+partNames())
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *only, rounds{*n, *round}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
