@@ -156,6 +156,9 @@ func benchGrowth(ctx context.Context, w *workshop, r rounds) error {
 	return nil
 }
 
+// settled is how long a load lasts after which a server's memory is what it stays.
+const settled = 2 * time.Second
+
 // benchManyKeys looks at what ten thousand keys cost a server that has just been under load, and one that starts.
 func benchManyKeys(ctx context.Context, w *workshop, r rounds) error {
 	v, err := w.vault(ctx, "many-keys", onDisk{}, 10_000, policyDocument(10))
@@ -166,7 +169,7 @@ func benchManyKeys(ctx context.Context, w *workshop, r rounds) error {
 	if err != nil {
 		return err
 	}
-	if _, err := v.target.load(ctx, callers, r.d); err != nil {
+	if _, err := v.target.load(ctx, callers, max(r.d, settled)); err != nil {
 		return err
 	}
 	loaded, err := v.resident()
