@@ -2,6 +2,8 @@ package authority
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"sync/atomic"
@@ -63,22 +65,41 @@ func (c *changer) changeHere(ctx context.Context, call *call, o audit.AppendOpti
 	}
 	defer c.unlock()
 	ctx = context.WithoutCancel(ctx)
-	var err error
-	for n := range attempts {
-		if n > 0 {
-			pauseBeforeRetry(ctx)
-		}
-		if err = c.settle(ctx); err != nil {
-			return nil, err
-		}
+	err := c.tries(ctx, func() error {
 		if !c.again(call) {
-			return nil, refused(call.decision)
+			return refused(call.decision)
 		}
-		if err = c.attempt(ctx, call, o, work); !errors.Is(err, store.ErrConflict) {
-			break
-		}
-	}
+		return c.attempt(ctx, call, o, work)
+	})
 	return c.state.Load().snap, err
+}
+
+// tries makes a try on what the last change left, and again while the store changes under it. It is called under the lock.
+func (c *changer) tries(ctx context.Context, try func() error) error {
+	for n := 1; ; n++ {
+		if err := c.settle(ctx); err != nil {
+			return err
+		}
+		if err := try(); n == attempts || !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		pauseBeforeRetry(ctx)
+	}
+}
+
+// jitter is a random time below limit, so that replicas do not do things in step.
+func jitter(limit time.Duration) time.Duration {
+	var b [4]byte
+	rand.Read(b[:]) // never fails
+	return time.Duration(float64(limit) * float64(binary.LittleEndian.Uint32(b[:])) / (1 << 32))
+}
+
+// pauseBeforeRetry keeps replicas that change the store at once from doing so in step.
+func pauseBeforeRetry(ctx context.Context) {
+	select {
+	case <-time.After(jitter(20 * time.Millisecond)):
+	case <-ctx.Done():
+	}
 }
 
 // attempt tries the change once, on the current state.

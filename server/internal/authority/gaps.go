@@ -89,7 +89,7 @@ func (g *gaps) moveLog(ctx context.Context) error {
 func (g *gaps) commitGap(ctx context.Context, end *store.LogHead) error {
 	f := g.found
 	snap := g.store.Snapshot()
-	if f.gap.Kind == store.GapStore && !olderThan(snap.RootID(), rootOf(f.gap.Root)) {
+	if f.gap.Kind == store.GapStore && !olderThan(snap.RootID(), *rootEntry(f.gap.Root)) {
 		// A read was stale. The root that was missed has been seen since.
 		g.found = nil
 		g.publish()
@@ -199,8 +199,3 @@ func rootHead(h audit.Head) store.LogHead {
 
 // newLog is the head of a log that has yet to be opened.
 func newLog() store.LogHead { return store.LogHead{Log: store.NewID(), Hash: auditlog.EmptyHash()} }
-
-// rootOf is a root as the log names it.
-func rootOf(id store.RootID) auditlog.Root {
-	return auditlog.Root{Lineage: id.Lineage, Revision: id.Revision, Digest: id.Digest}
-}

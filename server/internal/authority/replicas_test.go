@@ -403,7 +403,7 @@ func TestNamesakes(t *testing.T) {
 		if gaps := b.changer.state.Load().snap.Gaps(); len(gaps) > 0 {
 			t.Errorf("it made a gap: %v", gaps)
 		}
-		if err := twin.start(true); !errors.Is(err, errEnrolled) {
+		if err := twin.start(true); !errors.Is(err, ErrEnrolled) {
 			t.Errorf("another node-2 was enrolled: %v", err)
 		}
 		twin.fs = b.fs.Fork() // a copy of the machine
