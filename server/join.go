@@ -26,7 +26,7 @@ type Joined struct {
 // What Join answers, by errors.Is.
 var (
 	// ErrNodeKnown says that the vault has a node of that name, with a log of its own. Nothing was changed.
-	ErrNodeKnown = errors.New("the vault has a node of this name already, and its log lies where that runs")
+	ErrNodeKnown = authority.ErrEnrolled
 	// ErrNodeLeft says that the node was made known to the vault, and that what came after that has failed.
 	ErrNodeLeft = errors.New("the vault knows the node now")
 )
@@ -49,9 +49,6 @@ func join(ctx context.Context, cfg Config, by string, reqs []CertificateRequest)
 	if !slices.Contains(cfg.Operators, by) {
 		return nil, fmt.Errorf("%q is not an operator of this vault", by)
 	}
-	if err := nodeUnknown(ctx, cfg); err != nil {
-		return nil, err
-	}
 	cfg.Enroll = true
 	core, err := openCore(ctx, cfg, authority.Watcher{}, 0)
 	if err != nil {
@@ -62,18 +59,6 @@ func join(ctx context.Context, cfg Config, by string, reqs []CertificateRequest)
 		return nil, fmt.Errorf("%w: %w", ErrNodeLeft, err)
 	}
 	return j, nil
-}
-
-// nodeUnknown refuses a node that has a log. One without an entry in it is what a crash has left of joining.
-func nodeUnknown(ctx context.Context, cfg Config) error {
-	st, err := openStore(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	if head, ok := st.Snapshot().LogHead(cfg.Node); ok && head.Size > 0 {
-		err = ErrNodeKnown
-	}
-	return errors.Join(err, st.Close())
 }
 
 // admit issues the certificates of a node that was made known.

@@ -43,11 +43,11 @@ var methods = map[string]rule{
 	"/signet.v1.TokenService/ListProfiles": {access: authenticated},
 
 	"/signet.v1.KeyService/GetRecipient":    {access: permitted, action: policy.KeyImport},
-	"/signet.v1.KeyService/ImportKey":       {access: permitted, action: policy.KeyImport, waits: true},
+	"/signet.v1.KeyService/ImportKey":       {access: permitted, action: policy.KeyImport},
 	"/signet.v1.KeyService/ListKeys":        {access: permitted, action: policy.KeyRead},
 	"/signet.v1.KeyService/GetKey":          {access: permitted, action: policy.KeyRead},
 	"/signet.v1.KeyService/GetPublicKey":    {access: permitted, action: policy.KeyRead},
-	"/signet.v1.KeyService/GenerateKey":     {access: permitted, action: policy.KeyImport, waits: true},
+	"/signet.v1.KeyService/GenerateKey":     {access: permitted, action: policy.KeyImport},
 	"/signet.v1.KeyService/UpdateKey":       {access: permitted, action: policy.KeyUpdate, waits: true},
 	"/signet.v1.KeyService/ActivateVersion": {access: permitted, action: policy.KeyActivate, waits: true},
 	"/signet.v1.KeyService/DisableKey":      {access: permitted, action: policy.KeyDisable, waits: true},
