@@ -48,7 +48,7 @@ type Config struct {
 	// Limits bound what callers may cost. Zero values mean the defaults.
 	Limits Limits
 	// Lease is how long this replica may mint without hearing from a store that it shares with others, and so how long a change
-	// may have to wait for it: from store.MinBound to store.MaxBound, 30 s when 0. A store of its own has no use for it.
+	// may have to wait for it: from store.MinBound to store.MaxBound, DefaultLease when 0. A store of its own has no use for it.
 	Lease time.Duration
 	// Enroll makes a node known that the vault does not know yet; without it such a one is refused. One that is known and has a
 	// log is refused with it.
@@ -89,8 +89,8 @@ type Limits struct {
 	ReloadInterval time.Duration
 }
 
-// defaultLease is long enough for Vault to fail over.
-const defaultLease = 30 * time.Second
+// DefaultLease is long enough for Vault to fail over.
+const DefaultLease = 30 * time.Second
 
 // defaultLimits are the limits of a config that says none.
 var defaultLimits = Limits{

@@ -91,7 +91,7 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		inside:  bufconn.Listen(insideBuffer),
 	}
 	if cfg.Lease == 0 {
-		cfg.Lease = defaultLease
+		cfg.Lease = DefaultLease
 	}
 	if s.core, err = openCore(ctx, cfg, authority.Watcher{Batch: s.metrics.batch, Stage: s.tracing.watch()}, cfg.Lease); err != nil {
 		return nil, err

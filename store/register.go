@@ -15,6 +15,14 @@ func (s *Store) Replicated() bool {
 	return ok
 }
 
+func (s *Store) registers() (Registers, error) {
+	r, ok := s.cfg.Backend.(Registers)
+	if !ok {
+		return nil, errors.New("this store has no registers")
+	}
+	return r, nil
+}
+
 // A register is what its writer says, and a line with the root key's name and a MAC, which binds it to the vault and to the
 // register's name, and which no root can have.
 const registerPrefix = "mac "
@@ -27,9 +35,9 @@ func vouched(vault, name string, body []byte) []byte {
 // Register reads a register and the number of its version: nil and 0 where there is none. One that is not ours, or was changed, is
 // ErrDamaged, with its version. It may be stale, or one of ours from earlier: only writing tells.
 func (s *Store) Register(ctx context.Context, name string) (body []byte, version uint64, err error) {
-	r, ok := s.cfg.Backend.(Registers)
-	if !ok {
-		return nil, 0, errors.New("this store has no registers")
+	r, err := s.registers()
+	if err != nil {
+		return nil, 0, err
 	}
 	value, version, err := r.Register(ctx, name)
 	if err != nil {
@@ -59,9 +67,9 @@ func (s *Store) Register(ctx context.Context, name string) (body []byte, version
 // SetRegister writes a register on top of a version, 0 for where there is none. The errors are those of Registers.SetRegister.
 // A crash leaves the old or the new.
 func (s *Store) SetRegister(ctx context.Context, name string, version uint64, body []byte) error {
-	r, ok := s.cfg.Backend.(Registers)
-	if !ok {
-		return errors.New("this store has no registers")
+	r, err := s.registers()
+	if err != nil {
+		return err
 	}
 	snap := s.Snapshot()
 	keyID := snap.root.MACKey
@@ -78,25 +86,12 @@ func (s *Store) SetRegister(ctx context.Context, name string, version uint64, bo
 
 // RemoveRegister removes a register; one that is not there is passed over.
 func (s *Store) RemoveRegister(ctx context.Context, name string) error {
-	r, ok := s.cfg.Backend.(Registers)
-	if !ok {
-		return errors.New("this store has no registers")
+	r, err := s.registers()
+	if err != nil {
+		return err
 	}
 	if err := r.RemoveRegister(ctx, name); err != nil {
 		return fmt.Errorf("removing register %s: %w", name, err)
 	}
 	return nil
-}
-
-// ListRegisters lists the names of all registers, in any order.
-func (s *Store) ListRegisters(ctx context.Context) ([]string, error) {
-	r, ok := s.cfg.Backend.(Registers)
-	if !ok {
-		return nil, errors.New("this store has no registers")
-	}
-	names, err := r.ListRegisters(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("listing registers: %w", err)
-	}
-	return names, nil
 }

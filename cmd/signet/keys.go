@@ -202,9 +202,7 @@ latest does not depend on them.`,
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	cmd.Flags().Int32Var(&version, "version", 0, "only this version; all of them when left out")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask; needed where standard input is not a terminal")
-	if err := cmd.MarkFlagRequired("reason"); err != nil {
-		panic(err) // the flag is three lines above
-	}
+	cli.Required(cmd, "reason")
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if c.Flags().Changed("version") && version < 1 {

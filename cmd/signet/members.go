@@ -76,9 +76,7 @@ waits for it. One that lives after all notices within its bound, and joins anew.
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why it does not come back, for the audit log")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask; needed where standard input is not a terminal")
-	if err := cmd.MarkFlagRequired("reason"); err != nil {
-		panic(err) // the flag is three lines above
-	}
+	cli.Required(cmd, "reason")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if !yes {
 			if err := cli.Confirm(c, fmt.Sprintf("Forget replica %s? It mints no more before it has joined anew.", args[0])); err != nil {

@@ -149,11 +149,7 @@ that this prints with the one that signet key recipient printed for the operator
 	cmd.Flags().StringVar(&out, "out", "", "a new file for the sealed key")
 	cmd.Flags().StringVar(&name, "name", "", "let it be imported under this name only")
 	cmd.Flags().BoolVar(&fromEnv, "from-env", false, "take the key from the environment, as fastlane and asc do")
-	for _, flag := range []string{"to", "out"} {
-		if err := cmd.MarkFlagRequired(flag); err != nil {
-			panic(err) // the flags are right above
-		}
-	}
+	cli.Required(cmd, "to", "out")
 	return cmd
 }
 

@@ -127,9 +127,7 @@ or somebody at work. Know which before you close it. What was minted in between,
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why it is known to be harmless, for the audit log")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask; needed where standard input is not a terminal")
-	if err := cmd.MarkFlagRequired("reason"); err != nil {
-		panic(err) // the flag is two lines above
-	}
+	cli.Required(cmd, "reason")
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if !yes {

@@ -38,9 +38,6 @@ func NewPeers(s *store.Store, node string, self func() string, now func() time.T
 	return &Peers{store: s, node: node, self: self, now: now, logger: logger, fenced: map[string]time.Time{}}
 }
 
-// Fenced is a member that has not answered and had to be waited out.
-type Fenced = store.Member
-
 // WaitingError says for whom a change still waits.
 type WaitingError struct {
 	Members []store.Member
@@ -68,7 +65,7 @@ func Nodes(members []store.Member) string {
 // Await returns when every member of the root of snap but this process has that root or a later one, or has been fenced
 // and waited out; those it returns. snap is of a root that this process has committed. When ctx ends first the error is a
 // *WaitingError: what has been fenced stays so, and who calls again waits for the rest only.
-func (p *Peers) Await(ctx context.Context, snap *store.Snapshot) ([]Fenced, error) {
+func (p *Peers) Await(ctx context.Context, snap *store.Snapshot) ([]store.Member, error) {
 	members := p.members(snap)
 	results := make([]result, len(members))
 	var wg sync.WaitGroup
@@ -76,7 +73,7 @@ func (p *Peers) Await(ctx context.Context, snap *store.Snapshot) ([]Fenced, erro
 		wg.Go(func() { results[i].fenced, results[i].err = p.await(ctx, m, snap.RootID()) })
 	}
 	wg.Wait()
-	var out []Fenced
+	var out []store.Member
 	var open []store.Member
 	var cause error
 	for i, r := range results {

@@ -16,10 +16,7 @@ import (
 // Run runs the suite that every Backend must pass. open returns a fresh Backend
 // without a root each time.
 func Run(t *testing.T, open func(t *testing.T) store.Backend) {
-	tests := []struct {
-		name string
-		run  func(*testing.T, store.Backend)
-	}{
+	runAll(t, open, []test[store.Backend]{
 		{"no root is an error", testNoRoot},
 		{"first swap", testFirstSwap},
 		{"swap replaces root and blobs as one", testSwap},
@@ -32,7 +29,16 @@ func Run(t *testing.T, open func(t *testing.T) store.Backend) {
 		{"readers do not wait for good", testReaders},
 		{"large blobs", testLarge},
 		{"closed", testClosed},
-	}
+	})
+}
+
+// test is one of a suite for what is a Backend, and perhaps more.
+type test[B store.Backend] struct {
+	name string
+	run  func(*testing.T, B)
+}
+
+func runAll[B store.Backend](t *testing.T, open func(t *testing.T) B, tests []test[B]) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			b := open(t)

@@ -22,10 +22,7 @@ type SharedBackend interface {
 // RunRegisters runs the suite that every Backend with registers must pass beside
 // Run's. open returns a fresh one each time.
 func RunRegisters(t *testing.T, open func(t *testing.T) SharedBackend) {
-	tests := []struct {
-		name string
-		run  func(*testing.T, SharedBackend)
-	}{
+	runAll(t, open, []test[SharedBackend]{
 		{"names", testRegisterNames},
 		{"versions grow by one", testRegisterVersions},
 		{"a write on another version changes nothing", testRegisterConflict},
@@ -36,18 +33,7 @@ func RunRegisters(t *testing.T, open func(t *testing.T) SharedBackend) {
 		{"listing", testRegisterList},
 		{"an ended context changes nothing", testRegisterContext},
 		{"closed", testRegisterClosed},
-	}
-	for _, tc := range tests {
-		t.Run(tc.name, func(t *testing.T) {
-			b := open(t)
-			t.Cleanup(func() {
-				if err := b.Close(); err != nil {
-					t.Errorf("Close: %v", err)
-				}
-			})
-			tc.run(t, b)
-		})
-	}
+	})
 }
 
 func set(t *testing.T, b store.Registers, name string, version uint64, value string) {

@@ -307,3 +307,12 @@ func Args(names ...string) cobra.PositionalArgs {
 		return fmt.Errorf("%s wants %s, and got %s", c.CommandPath(), want, Count(len(args), "argument"))
 	}
 }
+
+// Required marks flags without which a command cannot run.
+func Required(cmd *cobra.Command, flags ...string) {
+	for _, f := range flags {
+		if err := cmd.MarkFlagRequired(f); err != nil {
+			panic(err) // no such flag: a mistake in this program
+		}
+	}
+}

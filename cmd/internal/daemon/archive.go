@@ -34,7 +34,7 @@ signet audit verify --dir DIR --dir LOG proves archive and log together, and --d
 	cmd.Flags().StringVar(&to, "to", "", "the archive, a directory that exists and is not within the log's")
 	cmd.Flags().StringVar(&older, "older-than", "90d", "how old the youngest entry of a segment is at least, such as 90d or 12h")
 	format := cli.Format(cmd, "text", "json")
-	required(cmd, "config", "to")
+	cli.Required(cmd, "config", "to")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		conf, err := loadConfig(file)
 		if err != nil {

@@ -56,7 +56,7 @@ stays. A running server takes it up by itself, within seconds. When it has ended
 	cmd.Flags().StringVar(&out, "out", "", "a new directory for key.pem, cert.pem, ca.pem and client.yaml")
 	cmd.Flags().BoolVar(&own, "server", false, "renew the server's own certificate")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "with --server, a further name or address by which callers reach the server; may be repeated")
-	required(cmd, "dir")
+	cli.Required(cmd, "dir")
 	cmd.MarkFlagsMutuallyExclusive("server", "uri")
 	cmd.MarkFlagsMutuallyExclusive("server", "out")
 	return cmd

@@ -51,7 +51,7 @@ it has. The whole audit log is read. Nothing is written. While a server has the 
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
-	required(cmd, "config")
+	cli.Required(cmd, "config")
 	return cmd
 }
 
@@ -144,7 +144,7 @@ func (p *program) fsck() *cobra.Command {
 		return nil
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
-	required(cmd, "config")
+	cli.Required(cmd, "config")
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/p8signet/signet/cmd/internal/cli"
+	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/vaultstore"
 )
 
@@ -20,8 +21,7 @@ const storeInVault = "vault"
 // How long a replica may mint without hearing from Vault.
 const (
 	shortestLease = 2 * time.Second
-	longestLease  = 5 * time.Minute
-	defaultLease  = "30s" // what init writes
+	longestLease  = store.MaxBound
 )
 
 // The bounds of a call to Vault.

@@ -56,7 +56,7 @@ code is 6 then, too.`,
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
 	cmd.Flags().BoolVar(&mint, "mint", false, "fail also when it cannot mint")
-	required(cmd, "config")
+	cli.Required(cmd, "config")
 	return cmd
 }
 

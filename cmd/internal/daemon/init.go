@@ -87,7 +87,7 @@ but for one in the directory with --unless-there, which is for whatever starts a
 	cmd.Flags().StringArrayVar(&b.keks, "kek", nil, "a KEK, file:PATH or vault-transit:MOUNT/KEY; may be repeated, and each opens the vault alone; "+
 		defaultTransit+" with --vault, file:"+kekFile+" without, when left out")
 	unlessThere(cmd, &unless)
-	required(cmd, "dir")
+	cli.Required(cmd, "dir")
 	return cmd
 }
 
@@ -110,15 +110,6 @@ func (p *program) sayThere(dir, vaultID string) error {
 	}
 	cli.Printf(p.Stdout, "%s holds %s already; it was not touched.\n", dir, c.Node)
 	return nil
-}
-
-// required marks flags without which a command cannot run.
-func required(cmd *cobra.Command, flags ...string) {
-	for _, f := range flags {
-		if err := cmd.MarkFlagRequired(f); err != nil {
-			panic(err) // no such flag: a mistake in this program
-		}
-	}
 }
 
 // blueprint is what differs between vaults.
@@ -466,7 +457,7 @@ func newConfig(b blueprint, dir string) *config {
 		dir:     dir,
 	}
 	if b.inVault {
-		c.Store, c.Lease = storeInVault, defaultLease
+		c.Store, c.Lease = storeInVault, server.DefaultLease.String()
 	}
 	return c
 }

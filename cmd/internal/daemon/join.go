@@ -55,7 +55,7 @@ touched. It is an error, but with --unless-there, which is for whatever starts a
 	cmd.Flags().StringVar(&b.listen, "listen", "127.0.0.1:7443", `where it is to serve, "host:port"; port 0 picks a free one from 20000 to 32767`)
 	cmd.Flags().StringArrayVar(&b.hosts, "host", nil, "a name or address by which callers reach it; may be repeated; that of --listen when left out")
 	unlessThere(cmd, &unless)
-	required(cmd, "dir", "from", "node")
+	cli.Required(cmd, "dir", "from", "node")
 	return cmd
 }
 

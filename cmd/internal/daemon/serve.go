@@ -49,7 +49,7 @@ itself, /debug/pprof/. Traces are sent where traces in the config or OTEL_EXPORT
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
-	required(cmd, "config")
+	cli.Required(cmd, "config")
 	return cmd
 }
 
