@@ -135,14 +135,14 @@ type running struct {
 func newCrowd(t *testing.T, program string, env ...string) *crowd {
 	t.Helper()
 	c := &crowd{t: t, program: program, env: append(os.Environ(), env...), dir: t.TempDir()}
-	at := filepath.Join(c.dir, "hashicorp")
-	c.check(os.Mkdir(at, 0o700))
 	var err error
-	c.vault, err = vaultrun.Start(t.Context(), at)
+	c.vault, err = vaultrun.Start(t.Context(), filepath.Join(c.dir, "hashicorp"))
 	c.check(err)
 	t.Cleanup(func() { _ = c.vault.Kill() })
 	connection := filepath.Join(c.dir, "vault.yaml")
-	c.check(os.WriteFile(connection, c.setUp(), 0o600))
+	text, err := c.vault.SetUp(t.Context(), filepath.Join(c.dir, "secret-id"))
+	c.check(err)
+	c.check(os.WriteFile(connection, text, 0o600))
 
 	for i := range crowdNodes {
 		n := &node{name: fmt.Sprintf("node-%d", i+1)}
@@ -173,20 +173,6 @@ func (c *crowd) check(err error) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-}
-
-// setUp runs setup.sh, and answers what it prints.
-func (c *crowd) setUp() []byte {
-	c.t.Helper()
-	cmd := exec.CommandContext(c.t.Context(), "sh", "../../deploy/vault/setup.sh", filepath.Join(c.dir, "secret-id"))
-	cmd.Env = append(os.Environ(), "VAULT_ADDR="+c.vault.Address, "VAULT_TOKEN="+c.vault.Token, "VAULT_CACERT="+c.vault.CA, "VAULT_NAMESPACE=")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		c.t.Fatalf("setup.sh: %v\n%s", err, &said)
-	}
-	return out
 }
 
 func (c *crowd) run(args ...string) {

@@ -34,13 +34,8 @@ func TestSetUpAndOutages(t *testing.T) {
 		}
 	}()
 	setup := func(file string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), "sh", "../../deploy/vault/setup.sh", file)
-		cmd.Env = append(os.Environ(), "VAULT_ADDR="+v.Address, "VAULT_TOKEN="+v.Token, "VAULT_CACERT="+v.CA, "VAULT_NAMESPACE=",
+		out, err := v.SetUp(t.Context(), file,
 			"SIGNET_MOUNT=team/keys", "SIGNET_PATH=prod/eu", "SIGNET_TRANSIT=team/transit", "SIGNET_KEY=root", "SIGNET_ROLE=minter", "SIGNET_POLICY=minting")
-		out, err := cmd.Output() // what it says beside is for people
-		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			err = fmt.Errorf("%w: %s", err, e.Stderr)
-		}
 		return string(out), err
 	}
 	secret := filepath.Join(dir, "secret-id")

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/p8signet/signet/store"
@@ -32,13 +29,9 @@ func (w *workshop) hashicorp(ctx context.Context) (*hashicorp, error) {
 	}
 	w.closes = append(w.closes, v.Kill)
 	h := &hashicorp{v, dir, filepath.Join(dir, "vault.yaml")}
-	setup := exec.CommandContext(ctx, "sh", filepath.Join("deploy", "vault", "setup.sh"), filepath.Join(dir, "secret-id"))
-	setup.Env = append(os.Environ(), "VAULT_ADDR="+v.Address, "VAULT_TOKEN="+v.Token, "VAULT_CACERT="+v.CA, "VAULT_NAMESPACE=")
-	var said bytes.Buffer
-	setup.Stderr = &said
-	out, err := setup.Output()
+	out, err := v.SetUp(ctx, filepath.Join(dir, "secret-id"))
 	if err != nil {
-		return nil, fmt.Errorf("setting Vault up: %w\n%s", err, &said)
+		return nil, err
 	}
 	return h, os.WriteFile(h.connection, out, 0o600)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -36,12 +35,8 @@ type onVault struct {
 func newVault(t *testing.T) *onVault {
 	t.Helper()
 	o := &onVault{t: t, dir: t.TempDir(), now: time.Now}
-	at := filepath.Join(o.dir, "hashicorp")
-	if err := os.Mkdir(at, 0o700); err != nil {
-		t.Fatal(err)
-	}
 	var err error
-	if o.v, err = vaultrun.Start(t.Context(), at); err != nil {
+	if o.v, err = vaultrun.Start(t.Context(), filepath.Join(o.dir, "hashicorp")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -56,14 +51,9 @@ func newVault(t *testing.T) *onVault {
 // setUp runs setup.sh and puts what it prints into a file. It wants curl, which is on every machine that has set a Vault up.
 func (o *onVault) setUp(name string, env ...string) string {
 	o.t.Helper()
-	cmd := exec.CommandContext(o.t.Context(), "sh", "../../../deploy/vault/setup.sh", filepath.Join(o.dir, "secret-id-"+name))
-	cmd.Env = append(os.Environ(), "VAULT_ADDR="+o.v.Address, "VAULT_TOKEN="+o.v.Token, "VAULT_CACERT="+o.v.CA, "VAULT_NAMESPACE=")
-	cmd.Env = append(cmd.Env, env...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
+	out, err := o.v.SetUp(o.t.Context(), filepath.Join(o.dir, "secret-id-"+name), env...)
 	if err != nil {
-		o.t.Fatalf("setup.sh: %v\n%s", err, &said)
+		o.t.Fatal(err)
 	}
 	return o.write(name, string(out))
 }

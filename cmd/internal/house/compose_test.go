@@ -266,12 +266,8 @@ func TestComposeUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	at := filepath.Join(c.dir, "hashicorp")
-	if err := os.Mkdir(at, 0o700); err != nil {
-		t.Fatal(err)
-	}
 	var err error
-	if c.v, err = vaultrun.Launch(t.Context(), at); err != nil {
+	if c.v, err = vaultrun.Launch(t.Context(), filepath.Join(c.dir, "hashicorp")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -141,12 +140,8 @@ type cluster struct {
 
 func (k *cluster) start() {
 	t := k.t
-	at := filepath.Join(k.dir, "hashicorp")
-	if err := os.Mkdir(at, 0o700); err != nil {
-		t.Fatal(err)
-	}
 	var err error
-	if k.v, err = vaultrun.Start(t.Context(), at); err != nil {
+	if k.v, err = vaultrun.Start(t.Context(), filepath.Join(k.dir, "hashicorp")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -154,9 +149,7 @@ func (k *cluster) start() {
 			t.Error(err)
 		}
 	})
-	cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(deployDir, "vault", "setup.sh"), filepath.Join(k.dir, "secret-id"))
-	cmd.Env = append(os.Environ(), "VAULT_ADDR="+k.v.Address, "VAULT_TOKEN="+k.v.Token, "VAULT_CACERT="+k.v.CA, "VAULT_NAMESPACE=")
-	connection, err := cmd.Output()
+	connection, err := k.v.SetUp(t.Context(), filepath.Join(k.dir, "secret-id"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,8 @@ func Build(ctx context.Context) (string, error) {
 }
 
 func build(ctx context.Context) (string, error) {
-	src, err := source()
+	mod, err := above(filepath.Join(module, "go.mod"))
+	src := filepath.Dir(mod)
 	if err != nil {
 		return "", err
 	}
@@ -87,20 +88,20 @@ func build(ctx context.Context) (string, error) {
 	return path, os.Rename(path+".new", path)
 }
 
-// source looks for the module's directory from the working directory upwards.
-func source() (string, error) {
+// above looks for what the repository has under a name, from the working directory upwards.
+func above(name string) (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
-		src := filepath.Join(dir, module)
-		if _, err := os.Stat(filepath.Join(src, "go.mod")); err == nil {
-			return src, nil
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
-			return "", fmt.Errorf("%s is not in this directory or one above it", module)
+			return "", fmt.Errorf("%s is not in this directory or one above it", name)
 		}
 		dir = up
 	}

@@ -49,7 +49,7 @@ type Vault struct {
 	said    []string // its last lines
 }
 
-// Start starts a new one that keeps everything below dir.
+// Start starts a new one that keeps everything below dir, which it makes.
 func Start(ctx context.Context, dir string) (*Vault, error) {
 	v, err := launch(ctx, dir)
 	if err == nil {
@@ -71,6 +71,9 @@ func Launch(ctx context.Context, dir string) (*Vault, error) {
 }
 
 func launch(ctx context.Context, dir string) (*Vault, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
 	p, err := find(ctx)
 	if err != nil {
 		return nil, err
@@ -97,6 +100,23 @@ func launch(ctx context.Context, dir string) (*Vault, error) {
 	v.Root.ClearNamespace()
 	v.Root.ClearToken()
 	return v, v.run(ctx)
+}
+
+// SetUp sets it up for Signet by deploy/vault/setup.sh, which wants curl, as its administrator. It answers what the script prints, the
+// file for signetd init --vault; the secret id goes into a new file. What env says beside may give other names than the usual.
+func (v *Vault) SetUp(ctx context.Context, secretID string, env ...string) ([]byte, error) {
+	script, err := above(filepath.Join("deploy", "vault", "setup.sh"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "sh", script, secretID)
+	cmd.Env = append(os.Environ(), "VAULT_ADDR="+v.Address, "VAULT_TOKEN="+v.Token, "VAULT_CACERT="+v.CA, "VAULT_NAMESPACE=")
+	cmd.Env = append(cmd.Env, env...)
+	out, err := cmd.Output() // what it says beside is for people
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("setup.sh: %w: %s", err, e.Stderr)
+	}
+	return out, err
 }
 
 // initialize initializes and unseals it.
