@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,16 @@ type replica struct {
 	way    *storetest.SharedFaulty
 	// through, where it is not nil, stands before way at the next start.
 	through storetest.SharedBackend
+}
+
+// inBubble runs a test in a synctest bubble, but not where the module takes its entropy from how long things take: in a bubble they
+// take no time, and it never gets any. What replicas tell each other is the same with every module.
+func inBubble(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	if fips140.Enforced() {
+		t.Skip("the FIPS 140 module gets no entropy while time stands still")
+	}
+	synctest.Test(t, f)
 }
 
 // newFleet makes the vault with a key and a policy, and n replicas that serve it.
@@ -165,7 +176,7 @@ func must(t *testing.T, err error) {
 // TestOffEverywhere: law 5 on replicas that are well. When a change has returned, no replica mints on what was before it, and it
 // does not take long.
 func TestOffEverywhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		for round := range 4 {
 			changed, others := f.replicas[round%3], f.replicas
@@ -196,7 +207,7 @@ func TestOffEverywhere(t *testing.T) {
 // TestCutOff: a replica that does not hear from the store mints until its bound has passed and no longer, whoever turned a key off
 // waits for that, and it comes back by itself.
 func TestCutOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		a, b, c := f.replicas[0], f.replicas[1], f.replicas[2]
 		c.wantMint("") // so that its key is open
@@ -232,7 +243,7 @@ func TestCutOff(t *testing.T) {
 // TestStaleReads: a replica whose reads of the store are stale, but whose writes are not, renews its lease and never sees the
 // change. It is fenced all the same.
 func TestStaleReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		a, b := f.replicas[0], f.replicas[1]
 		b.way.Plan(func(c storetest.Call) storetest.Fate {
@@ -255,7 +266,7 @@ func TestStaleReads(t *testing.T) {
 // TestStaleJoin: a replica that was fenced and cannot join anew, because its reads are stale and a commit of its own is not settled,
 // does not go round without a pause. It says that it does not know whether a key is off.
 func TestStaleJoin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		a, b := f.replicas[0], f.replicas[1]
 		must(t, a.disable("asc"))
@@ -290,7 +301,7 @@ func TestStaleJoin(t *testing.T) {
 
 // TestRepeatOnOldState: who finds a change made in a state that is not the newest any more makes it again.
 func TestRepeatOnOldState(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		a, b := f.replicas[0], f.replicas[1]
 		must(t, a.disable("asc"))
@@ -310,7 +321,7 @@ func TestRepeatOnOldState(t *testing.T) {
 
 // TestRefusedOnTheNewest: what one replica has just made, another one does not refuse because it has not seen it yet.
 func TestRefusedOnTheNewest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 0)
 		a, b := f.add("node-1"), f.add("node-2")
 		a.fs = f.fs
@@ -342,7 +353,7 @@ func TestRefusedOnTheNewest(t *testing.T) {
 
 // TestLeave: a replica that stops in order is waited for by nobody.
 func TestLeave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		a, c := f.replicas[0], f.replicas[2]
 		must(t, c.Close())
@@ -365,7 +376,7 @@ func TestLeave(t *testing.T) {
 // TestKilledAndRestarted: a replica that was killed and starts again under its name mints at once, its former incarnation is fenced,
 // waited out and removed.
 func TestKilledAndRestarted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		a, c := f.replicas[0], f.replicas[2]
 		c.kill()
@@ -392,7 +403,7 @@ func TestKilledAndRestarted(t *testing.T) {
 // TestNamesakes: of two replicas with one name and the same log the older one ends; one with another log is refused while the
 // first one lives, and its log is not touched.
 func TestNamesakes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		b := f.replicas[1]
 		twin := f.add("node-2")
@@ -427,7 +438,7 @@ func TestNamesakes(t *testing.T) {
 
 // TestNodeNotEnrolled: a node that the vault does not know is refused, and changes nothing.
 func TestNodeNotEnrolled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		r := f.add("node-7")
 		before := f.replicas[0].changer.state.Load().snap.RootID()
@@ -443,7 +454,7 @@ func TestNodeNotEnrolled(t *testing.T) {
 
 // TestForget: a dead replica is forgotten; a live one that is forgotten joins anew; neither is waited for afterwards.
 func TestForget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		a, b, c := f.replicas[0], f.replicas[1], f.replicas[2]
 		forget := func(node string) error {
@@ -474,7 +485,7 @@ func TestForget(t *testing.T) {
 
 // TestGivingUp: a caller who does not wait is told for whom the change waits, and the repeat goes on where it stopped.
 func TestGivingUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		a, b := f.replicas[0], f.replicas[1]
 		b.cut()
@@ -508,7 +519,7 @@ func TestGivingUp(t *testing.T) {
 // TestAnchorInTheStore: a replica whose whole machine was rolled back, log and all, finds the checkpoint that it left in the store,
 // and mints nothing.
 func TestAnchorInTheStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		b := f.replicas[1]
 		b.wantMint("")
@@ -532,7 +543,7 @@ func TestAnchorInTheStore(t *testing.T) {
 
 // TestMembersRead: who may read the status sees who mints on what.
 func TestMembersRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		a := f.replicas[0]
 		members, revision, err := a.System.Members(t.Context(), principal(operatorID), a.request())
@@ -557,7 +568,7 @@ func TestMembersRead(t *testing.T) {
 // TestStoreBroughtBack: where the store is brought back from an older copy under running replicas, and somebody goes on from
 // there, those who know better do not follow; they fall silent.
 func TestStoreBroughtBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		a, b := f.replicas[0], f.replicas[1]
 		older := f.shared.Clone()
@@ -597,7 +608,7 @@ func (r *replica) forceApply(n int) error {
 
 // TestLapsedIssues: a replica whose lease has lapsed gives out no identities either.
 func TestLapsedIssues(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		b := f.replicas[1]
 		b.cut()
