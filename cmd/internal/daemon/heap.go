@@ -2,9 +2,9 @@ package daemon
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"time"
 )
 
 // How much garbage may gather beside what is in use, unless GOGC says it. A vault of few keys has next to nothing in use,
@@ -12,10 +12,9 @@ import (
 // the heap may always grow to heapFloor. One of ten thousand keys is to stay small, and may gather gcLeast per cent. The
 // more there is in use, the more a collection costs and the less memory is what is scarce: up to gcMost per cent.
 const (
-	heapFloor  = 22 << 20 // bytes
-	gcLeast    = 34
-	gcMost     = 150
-	gcInterval = time.Second // how soon a heap that has grown is seen
+	heapFloor = 22 << 20 // bytes
+	gcLeast   = 34
+	gcMost    = 150
 )
 
 // gcPercentFor is the percentage for a heap with so many bytes in use: two for each MiB within its bounds, and whatever
@@ -28,22 +27,29 @@ func gcPercentFor(live uint64) int {
 	return max(percent, int((heapFloor-live)*100/live))
 }
 
-// paceCollections follows what is in use with the garbage collector's percentage, until ctx ends.
+// paceCollections follows what is in use with the garbage collector's percentage, after every collection until ctx ends: what a
+// sudden load allocates must not be judged by what an idle server had in use.
 func paceCollections(ctx context.Context) {
-	tick := time.NewTicker(gcInterval)
-	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	set := 0
-	for {
+	var pace func()
+	pace = func() {
+		if ctx.Err() != nil {
+			return
+		}
 		metrics.Read(sample)
 		if percent := gcPercentFor(sample[0].Value.Uint64()); percent != set {
 			debug.SetGCPercent(percent)
 			set = percent
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+		afterCollection(pace)
 	}
+	pace()
+}
+
+// afterCollection calls f once, in a goroutine of the runtime's, when the next collection has ended.
+func afterCollection(f func()) {
+	// Of its own in memory: the runtime puts objects that are small and without pointers together.
+	unreachable := new([64]byte)
+	runtime.AddCleanup(unreachable, func(f func()) { f() }, f)
 }

@@ -58,7 +58,7 @@ func (p *program) run(ctx context.Context, conf *config, ready func(context.Cont
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if p.Getenv("GOGC") == "" {
-		go paceCollections(ctx)
+		paceCollections(ctx)
 	}
 	watched, err := p.watch(ctx, conf)
 	if err != nil {
