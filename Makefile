@@ -7,6 +7,8 @@ VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unkn
 # (store/vaultstore/vaulttest, a real Vault, is built by the tests that run it: once, into the user's cache.)
 NESTED  := server/apple/oracle
 FUZZTIME ?= 10s
+# As in a release: cmd/internal/release/targets.go says why.
+TAGS    := grpcnotrace
 COMMITTED := $(shell git log -1 --format=%cI 2>/dev/null)
 RELEASE := $(GO) run ./cmd/internal/release --version '$(VERSION)' --time '$(COMMITTED)'
 
@@ -22,7 +24,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 build: ## both programs, into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/signet ./cmd/signetd
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/signet ./cmd/signetd
 
 demo: build ## the main job, walked through with the real programs
 	@$(GO) run ./cmd/internal/demo $(BIN)
@@ -67,8 +69,8 @@ proto-check: proto ## fail when the generated Go is not fresh
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
 
-bench: ## the speed bars, one line a bar, beside a bare server and a Vault in the same run
-	@$(GO) run ./cmd/internal/bench
+bench: build ## the speed bars, one line a bar, beside a bare server and a Vault in the same run
+	@$(GO) run ./cmd/internal/bench $(BIN)
 
 clean: ## remove what was built
 	rm -rf $(BIN) dist

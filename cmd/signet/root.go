@@ -41,22 +41,9 @@ Exit codes: 0 ok · 1 other · 2 usage or malformed input · 3 denied, unauthent
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&a.config, "config", "", "the client.yaml to use")
-	root.AddCommand(a.mint(), a.exec(), a.profile(), a.key(), a.policy(), a.audit(), a.system(), a.doctor(), a.version())
+	root.AddCommand(a.mint(), a.exec(), a.profile(), a.key(), a.policy(), a.audit(), a.system(), a.doctor(), cli.Version("signet", env))
 	a.completion(root)
 	return root
-}
-
-func (a *app) version() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the program's version",
-		Example: "  signet version",
-		Args:    cli.Args(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "signet "+a.Version)
-			return err
-		},
-	}
 }
 
 // configPath is which client.yaml to use, and whether somebody named it.

@@ -1,7 +1,7 @@
 // Command bench measures Signet against its bars: one line a bar, beside a bare server and a real HashiCorp Vault in the same run.
 //
-// Every figure is of the real program, over mTLS and with real fsyncs. The machine is shared with the load generator and
-// with whoever else runs on it, so rounds of the servers alternate and only their ratios are judged.
+// Every figure is of the programs that make build makes, over mTLS and with real fsyncs. The machine is shared with the load
+// generator and with whoever else runs on it, so rounds of the servers alternate and only their ratios are judged.
 package main
 
 import (
@@ -26,10 +26,18 @@ func main() {
 	round := flag.Duration("round", time.Second, "how long one round of load takes")
 	n := flag.Int("rounds", 15, "rounds of each server in each comparison")
 	only := flag.String("only", "", "one part: "+partNames())
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [flags] DIR-OF-THE-PROGRAMS")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() != 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *only, rounds{*n, *round}); err != nil {
+	if err := run(ctx, flag.Arg(0), *only, rounds{*n, *round}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -76,8 +84,8 @@ func partNames() string {
 	return strings.Join(names, ", ")
 }
 
-func run(ctx context.Context, only string, r rounds) (err error) {
-	w, err := newWorkshop(ctx)
+func run(ctx context.Context, bin, only string, r rounds) (err error) {
+	w, err := newWorkshop(bin)
 	if err != nil {
 		return err
 	}

@@ -32,24 +32,23 @@ import (
 	"github.com/p8signet/signet/store/kek"
 )
 
-// workshop is a temporary directory with the built programs, and what was started in it.
+// workshop is a temporary directory with what was started in it.
 type workshop struct {
+	bin    string // where the programs are
 	dir    string
 	closes []func() error
 }
 
-func newWorkshop(ctx context.Context) (*workshop, error) {
+func newWorkshop(bin string) (*workshop, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "signet-bench-")
 	if err != nil {
 		return nil, err
 	}
-	w := &workshop{dir: dir}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", dir+"/", "./cmd/signet", "./cmd/signetd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("building the programs: %w\n%s", err, out), os.RemoveAll(dir))
-	}
-	return w, nil
+	return &workshop{bin: bin, dir: dir}, nil
 }
 
 // stop stops what was started, the last first: after a part, so that nothing of it runs beside the next.
@@ -63,7 +62,7 @@ func (w *workshop) stop() error {
 }
 
 func (w *workshop) run(ctx context.Context, program string, args ...string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, program), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, program), args...)
 	cmd.Dir = w.dir
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(w.dir, "state"))
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -206,7 +205,7 @@ func (w *workshop) identity(dir string) (string, *tls.Config, error) {
 }
 
 func (v *vault) start(ctx context.Context) (time.Duration, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(v.w.dir, "signetd"), "serve", "--config", filepath.Join(v.w.dir, v.dir, "signetd.yaml"))
+	cmd := exec.CommandContext(ctx, filepath.Join(v.w.bin, "signetd"), "serve", "--config", filepath.Join(v.w.dir, v.dir, "signetd.yaml"))
 	p, took, err := start(cmd)
 	v.process = p
 	return took, err

@@ -118,6 +118,20 @@ func Code(err error) int {
 	return Other
 }
 
+// Version is the command that prints what --version prints.
+func Version(program string, env Env) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the program's version",
+		Example: "  " + program + " version",
+		Args:    Args(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s version %s\n", program, env.Version)
+			return err
+		},
+	}
+}
+
 // Run builds the command tree, executes it and answers the exit code. What fails before a command's own code began is a mistake on
 // the command line; the whole help is not thrown after it. What ended because ctx was canceled is not told at all. A command whose output could not be written has failed, whether it looked
 // or not.
@@ -134,7 +148,6 @@ func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.Version = env.Version
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n") // as the command version has it
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	began := false

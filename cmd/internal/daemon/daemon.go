@@ -11,7 +11,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -38,22 +37,9 @@ Make a vault, start it, and give a caller a certificate:
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	p := &program{env}
-	root.AddCommand(p.init(), p.join(), p.dev(), p.serve(), p.cert(), p.check(), p.healthy(), p.fsck(), p.log(), p.version())
+	root.AddCommand(p.init(), p.join(), p.dev(), p.serve(), p.cert(), p.check(), p.healthy(), p.fsck(), p.log(), cli.Version("signetd", env))
 	return root
 }
 
 // program is what the commands share.
 type program struct{ cli.Env }
-
-func (p *program) version() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the program's version",
-		Example: "  signetd version",
-		Args:    cli.Args(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "signetd "+p.Version)
-			return err
-		},
-	}
-}

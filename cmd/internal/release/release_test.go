@@ -34,6 +34,13 @@ func compiled(t *testing.T) string {
 	return path
 }
 
+// TestUnreachableIsLeftOut: what calls methods by names that are known only when it runs makes the linker keep them all.
+func TestUnreachableIsLeftOut(t *testing.T) {
+	if bytes.Contains(read(t, compiled(t)), []byte("text/template.(*state).evalField")) {
+		t.Error("the server can execute templates: go build -ldflags=-dumpdep says by whom they are reached")
+	}
+}
+
 func TestImage(t *testing.T) {
 	program := compiled(t)
 	image := filepath.Join(t.TempDir(), "image.tar")

@@ -49,6 +49,10 @@ func (t target) name() string {
 	return name
 }
 
+// tags leave grpc-go's traces out. They are served by HTTP to whoever asks, and drawn by html/template, for whose sake the
+// linker keeps every exported method of everything: a fifth of each program, and 5 MB of the memory that signetd takes.
+const tags = "grpcnotrace"
+
 // inherited are the variables that a build takes from its surroundings: none that could change a byte.
 var inherited = []string{"PATH", "HOME", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GOTMPDIR", "TMPDIR", "GOROOT", "GOMAXPROCS"}
 
@@ -62,7 +66,7 @@ func (t target) compile(ctx context.Context, r release, program, out string) err
 	if t.flavour != "" {
 		version += "+" + t.flavour // as signetd version and signet system status then have it
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", tags,
 		"-ldflags", "-s -w -buildid= -X main.version="+version, "-o", out, "./cmd/"+program)
 	cmd.Dir = r.source
 	for _, v := range os.Environ() {
