@@ -15,30 +15,31 @@ const (
 	heapFloor = 22 << 20 // bytes
 	gcLeast   = 34
 	gcMost    = 150
+	goMinimum = 4 << 20 // what Go lets a heap grow to at 100 per cent, however little is in use (runtime, defaultHeapMinimum)
 )
 
 // gcPercentFor is the percentage for a heap with so many bytes in use: two for each MiB within its bounds, and whatever
-// lets it grow to heapFloor.
-func gcPercentFor(live uint64) int {
+// lets it grow to heapFloor. A percentage is one of what is in use and of the roots together, and scales goMinimum too.
+func gcPercentFor(live, roots uint64) int {
 	percent := max(gcLeast, int(min(2*live>>20, gcMost)))
 	if live == 0 || live >= heapFloor {
 		return percent
 	}
-	return max(percent, int((heapFloor-live)*100/live))
+	return max(percent, min(int((heapFloor-live)*100/(live+roots)), heapFloor*100/goMinimum))
 }
 
 // paceCollections follows what is in use with the garbage collector's percentage, after every collection until ctx ends: what a
 // sudden load allocates must not be judged by what an idle server had in use.
 func paceCollections(ctx context.Context) {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/globals:bytes"}, {Name: "/gc/scan/stack:bytes"}}
 	set := 0
 	var pace func()
 	pace = func() {
 		if ctx.Err() != nil {
 			return
 		}
-		metrics.Read(sample)
-		if percent := gcPercentFor(sample[0].Value.Uint64()); percent != set {
+		metrics.Read(samples)
+		if percent := gcPercentFor(samples[0].Value.Uint64(), samples[1].Value.Uint64()+samples[2].Value.Uint64()); percent != set {
 			debug.SetGCPercent(percent)
 			set = percent
 		}

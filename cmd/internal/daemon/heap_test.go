@@ -11,21 +11,24 @@ import (
 
 func TestGCPercent(t *testing.T) {
 	for _, tt := range []struct {
-		live uint64
-		want int
+		live, roots uint64
+		want        int
 	}{
-		{0, gcLeast}, // no collection yet
-		{1 << 20, 2100},
-		{4 << 20, 450},
-		{11 << 20, 100},
-		{18 << 20, 36},
-		{heapFloor, 44},
-		{32 << 20, 64},
-		{64 << 20, 128},
-		{1 << 30, gcMost},
+		{0, 1 << 20, gcLeast}, // no collection yet
+		{1 << 20, 0, 550},
+		{1 << 20, 1 << 20, 550},
+		{4 << 20, 0, 450},
+		{11 << 20, 0, 100},
+		{11 << 20, 11 << 20, 50},
+		{18 << 20, 0, 36},
+		{18 << 20, 11 << 20, 36},
+		{heapFloor, 1 << 20, 44},
+		{32 << 20, 0, 64},
+		{64 << 20, 0, 128},
+		{1 << 30, 0, gcMost},
 	} {
-		if got := gcPercentFor(tt.live); got != tt.want {
-			t.Errorf("with %d bytes in use: %d, want %d", tt.live, got, tt.want)
+		if got := gcPercentFor(tt.live, tt.roots); got != tt.want {
+			t.Errorf("with %d bytes in use and roots of %d: %d, want %d", tt.live, tt.roots, got, tt.want)
 		}
 	}
 }
