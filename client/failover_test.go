@@ -180,14 +180,23 @@ func TestMintAlone(t *testing.T) {
 
 // TestReplyComesFirst: a server that dies once it has answered has minted once.
 func TestReplyComesFirst(t *testing.T) {
-	a, b, c := pair(t, "never", nil)
-	a.does = func(context.Context, *node) error {
-		time.AfterFunc(20*time.Millisecond, a.server.Stop)
-		return nil
-	}
-	tok, err := c.Mint(t.Context(), "p", MintOptions{Fresh: true})
-	if err != nil || tok.KeyID != "a" || a.accepted.Load() != 1 || b.accepted.Load() != 0 {
-		t.Errorf("%v, %v", tok, err)
+	for tries := range 3 {
+		a, b, c := pair(t, "never", nil)
+		a.does = func(context.Context, *node) error {
+			time.AfterFunc(20*time.Millisecond, a.server.Stop)
+			return nil
+		}
+		tok, err := c.Mint(t.Context(), "p", MintOptions{Fresh: true})
+		if a.accepted.Load() != 1 || b.accepted.Load() != 0 {
+			t.Errorf("accepted %d and %d times", a.accepted.Load(), b.accepted.Load())
+		}
+		if errors.Is(err, ErrUnknown) && tries < 2 {
+			continue // on a machine with no time it may die before its answer is out
+		}
+		if err != nil || tok.KeyID != "a" {
+			t.Errorf("%v, %v", tok, err)
+		}
+		return
 	}
 }
 
