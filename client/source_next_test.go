@@ -20,6 +20,8 @@ func TestSameAgain(t *testing.T) {
 		given := *v.last
 		given.Reused = true
 		s.mint = func(context.Context, bool) (*Token, error) {
+			v.mu.Lock()
+			defer v.mu.Unlock()
 			v.calls = append(v.calls, false)
 			again := given
 			again.server = time.Now()
