@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -120,8 +121,13 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 		// A stream has no deadline: it lives as long as its connection, but not beyond a Shutdown, which waits for it.
 		ctx, cancel := context.WithCancel(context.WithValue(ctx, callKey{}, c))
 		defer cancel()
-		defer context.AfterFunc(s.background, func() { time.AfterFunc(lastWord, cancel) })()
-		err = next(srv, &guardedStream{stream, ctx, s, c})
+		defer context.AfterFunc(s.background, cancel)()
+		guarded := &guardedStream{ServerStream: stream, ctx: ctx, s: s, c: c}
+		err = next(srv, guarded)
+		if s.background.Err() != nil && guarded.health == grpc_health_v1.HealthCheckResponse_SERVING {
+			// Who watches health hears that this server ends, and not only that the stream did.
+			_ = guarded.SendMsg(&grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_NOT_SERVING})
+		}
 		if c.access != public && s.background.Err() != nil && errors.Is(err, context.Canceled) {
 			// The caller did not end it, and is to go on elsewhere or later.
 			return &authority.Error{Kind: authority.ErrUnavailable, Reason: authority.ReasonShuttingDown, Public: "the server is shutting down"}
@@ -130,16 +136,13 @@ func (s *Server) guardStream(method string, next grpc.StreamHandler) grpc.Stream
 	}
 }
 
-// lastWord is how long a stream goes on when Shutdown begins: who watches health hears that this server ends, and not
-// only that the stream did.
-const lastWord = 50 * time.Millisecond
-
 // guardedStream checks what a stream receives, and before it sends that the caller's certificate is still good.
 type guardedStream struct {
 	grpc.ServerStream
-	ctx context.Context
-	s   *Server
-	c   *call
+	ctx    context.Context
+	s      *Server
+	c      *call
+	health grpc_health_v1.HealthCheckResponse_ServingStatus // what was sent last to who watches it
 }
 
 // Context is the guarded one.
@@ -152,6 +155,9 @@ func (g *guardedStream) SendMsg(m any) error {
 	}
 	if err := g.ServerStream.SendMsg(m); err != nil {
 		return transportError{err}
+	}
+	if is, ok := m.(*grpc_health_v1.HealthCheckResponse); ok {
+		g.health = is.GetStatus()
 	}
 	return nil
 }

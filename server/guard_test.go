@@ -44,10 +44,16 @@ func (b *lockedBuffer) String() string {
 // guarded serves one service behind the guard alone: no TLS, no core.
 func guarded(t *testing.T, desc *grpc.ServiceDesc, impl any) (*grpc.ClientConn, *lockedBuffer) {
 	t.Helper()
+	return guardedUntil(t.Context(), t, desc, impl)
+}
+
+// guardedUntil is guarded, with a Shutdown that begins when background ends.
+func guardedUntil(background context.Context, t *testing.T, desc *grpc.ServiceDesc, impl any) (*grpc.ClientConn, *lockedBuffer) {
+	t.Helper()
 	log := &lockedBuffer{}
 	s := &Server{
 		limits: defaultLimits, logger: slog.New(slog.NewTextHandler(log, nil)), auth: &authn.Authenticator{},
-		grpc: grpc.NewServer(grpc.ForceServerCodecV2(newCodec())), background: t.Context(),
+		grpc: grpc.NewServer(grpc.ForceServerCodecV2(newCodec())), background: background,
 		now: time.Now, metrics: newMetrics("test"),
 	}
 	s.register(desc, impl)
@@ -173,6 +179,39 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// taciturn watches health until the watch ends, and has not come to say that it has changed.
+type taciturn struct {
+	grpc_health_v1.UnimplementedHealthServer
+}
+
+func (taciturn) Watch(_ *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
+	if err := stream.Send(&grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return status.Error(codes.Canceled, "ended")
+}
+
+// TestLastWord: who watches health hears that the server ends before the watch does, once.
+func TestLastWord(t *testing.T) {
+	background, shutdown := context.WithCancel(t.Context())
+	defer shutdown()
+	conn, _ := guardedUntil(background, t, &grpc_health_v1.Health_ServiceDesc, taciturn{})
+	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []grpc_health_v1.HealthCheckResponse_ServingStatus{grpc_health_v1.HealthCheckResponse_SERVING, grpc_health_v1.HealthCheckResponse_NOT_SERVING} {
+		if is, err := watch.Recv(); err != nil || is.GetStatus() != want {
+			t.Errorf("watched %v, %v; want %v", is.GetStatus(), err, want)
+		}
+		shutdown()
+	}
+	if is, err := watch.Recv(); status.Code(err) != codes.Canceled {
+		t.Errorf("watched %v, %v; want the end", is.GetStatus(), err)
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	var left time.Duration
 	conn, _ := guarded(t, &grpc_health_v1.Health_ServiceDesc, &misbehaving{check: func(ctx context.Context) error {
@@ -195,7 +234,7 @@ func TestDeadline(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if left > want || left < want-time.Second {
+		if left > want || left < want/2 {
 			t.Errorf("asked for %s and has %s left, want about %s", asked, left, want)
 		}
 	}

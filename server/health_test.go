@@ -94,16 +94,10 @@ func TestHealth(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("a watching client held up the shutdown for %s", took)
 	}
-	for {
-		answer, err := watch.Recv()
-		if err != nil {
-			if code := status.Code(err); code != codes.Unavailable && code != codes.Canceled {
-				t.Errorf("the stream ended with %v", err)
-			}
-			break
-		}
-		if answer.GetStatus() != notServing {
-			t.Errorf("%v while shutting down", answer.GetStatus())
-		}
+	if answer, err := watch.Recv(); err != nil || answer.GetStatus() != notServing {
+		t.Errorf("%v, %v while shutting down, want %v", answer.GetStatus(), err, notServing)
+	}
+	if answer, err := watch.Recv(); status.Code(err) != codes.Unavailable && status.Code(err) != codes.Canceled {
+		t.Errorf("the stream ended with %v, %v", answer.GetStatus(), err)
 	}
 }
