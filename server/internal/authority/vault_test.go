@@ -88,7 +88,7 @@ type vault struct {
 	backend *storetest.Faulty
 	fs      *storetest.FaultFS
 	made    *Initialized
-	logs    *bytes.Buffer
+	logs    *log
 	ids     atomic.Int64
 	file    []byte // a sealed key that waits to be imported
 	twin    []byte // one that is here already, as a version of "asc"
@@ -99,7 +99,7 @@ type vault struct {
 func newVault(t testing.TB) *vault {
 	t.Helper()
 	v := &vault{
-		t: t, kek: storetest.KEK(), more: []envelope.KEK{&namedKEK{KEK: storetest.KEK(), uri: "memory:spare"}}, memory: storetest.Memory(), fs: storetest.NewFaultFS(), logs: new(bytes.Buffer),
+		t: t, kek: storetest.KEK(), more: []envelope.KEK{&namedKEK{KEK: storetest.KEK(), uri: "memory:spare"}}, memory: storetest.Memory(), fs: storetest.NewFaultFS(), logs: new(log),
 		clock: &clock{now: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)},
 	}
 	made, err := Init(t.Context(), InitConfig{
@@ -123,18 +123,25 @@ func newVault(t testing.TB) *vault {
 }
 
 func (v *vault) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(&syncWriter{w: v.logs}, nil))
+	return slog.New(slog.NewTextHandler(v.logs, nil))
 }
 
-type syncWriter struct {
-	mu sync.Mutex
-	w  *bytes.Buffer
+// log is what the store and the authority of a vault write at once, and a test reads.
+type log struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
-func (s *syncWriter) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 // open opens the authority as serve does.
