@@ -148,7 +148,17 @@ func TestSetRegisterUnsent(t *testing.T) {
 	cfg := p.config(t)
 	cfg.Calls, cfg.Timeout = 1, 2*time.Second
 	b := open(t, cfg, fresh())
-	p.set(always(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/root") }, hangs))
+	under := make(chan struct{}, 1) // the one call that may be under way is
+	p.set(func(r *http.Request) fate {
+		if !strings.HasSuffix(r.URL.Path, "/root") {
+			return fine
+		}
+		select {
+		case under <- struct{}{}:
+		default:
+		}
+		return hangs
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -156,7 +166,7 @@ func TestSetRegisterUnsent(t *testing.T) {
 		_, _ = b.Root(ctx)
 	}()
 	defer func() { cancel(); <-done }()
-	time.Sleep(100 * time.Millisecond)
+	<-under
 	brief, end := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer end()
 	err := b.SetRegister(brief, "r", 0, nil)
