@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,6 +31,14 @@ grants:
 // execServer is a server by the wall clock, with a profile for spiffe://signet.test/ci/*.
 func execServer(t *testing.T) *servertest.Server {
 	t.Helper()
+	// Tests that run in the background may have been started with these ignored, and what they start would ignore them, too. A signal
+	// that is handled here is none that a new program ignores.
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+			t.Cleanup(func() { signal.Ignore(s) })
+		}
+	}
 	s := servertest.New(t, servertest.Options{Configure: func(c *server.Config) { c.Now = time.Now }})
 	s.ImportKey("asc", "app-store-connect")
 	s.ApplyPolicy(execPolicy)
@@ -182,9 +191,8 @@ func (r *running) nothingLeft(atOnce bool) {
 			r.check(err)
 			return len(entries) == 0
 		},
-		"the program":  func() bool { return !alive(r.child) },
-		"the guard":    func() bool { return r.guard == 0 || !alive(r.guard) },
-		"the relative": func() bool { return r.relative == 0 || !alive(r.relative) },
+		"the program": func() bool { return !alive(r.child) },
+		"the guard":   func() bool { return r.guard == 0 || !alive(r.guard) },
 		"the address": func() bool {
 			conn, err := net.Dial("tcp", r.listenedAt)
 			if err == nil {
@@ -201,6 +209,8 @@ func (r *running) nothingLeft(atOnce bool) {
 		}
 		r.eventually(what+" is gone", gone)
 	}
+	// It is killed with the program, but nobody waits for its end: it is init's child by then.
+	r.eventually("the relative is gone", func() bool { return r.relative == 0 || !alive(r.relative) })
 }
 
 // alive says whether a process runs; one that only waits to be waited for does not.
