@@ -247,8 +247,8 @@ func TestSharedFresh(t *testing.T) {
 				t.Errorf("%v, %v", tok, err)
 			}
 		}
-		if c.n != 2 {
-			t.Errorf("%d calls", c.n)
+		if n := c.calls(); n != 2 {
+			t.Errorf("%d calls", n)
 		}
 		time.Sleep(time.Until(first.Refresh) - 5*time.Second)
 		if tok, err := s.Fresh(t.Context(), first); !errors.Is(err, ErrNoNewer) {
