@@ -56,37 +56,30 @@ type call struct {
 	entry    auditlog.Entry
 }
 
-// decide is the only way to a call. It decides on the current state and records what it denies.
+// decide is the only way to a call. It decides on the current state and records what it denies. A replica whose lease has lapsed does
+// not know what the policy and the key are now, and says that alone, to everybody.
 func (c *core) decide(ctx context.Context, p policy.Principal, a ask) (*call, error) {
 	a.want.Principal = p
 	made := &call{want: a.want, entry: entryOf(p, a)}
 	end := c.watcher.begin(ctx, StageDecide)
 	allowed := c.again(made)
 	end()
+	if err := c.lapsed(made); err != nil {
+		return nil, c.refuse(ctx, &made.entry, err)
+	}
 	if !allowed {
-		return nil, c.refuse(ctx, &made.entry, c.refusal(made))
+		return nil, c.refuse(ctx, &made.entry, refused(made.decision))
 	}
 	return made, nil
 }
 
-// refusal is why a call is not allowed. A replica whose lease has lapsed does not know what the policy and the key are now, and
-// says that alone, to everybody.
-func (c *core) refusal(call *call) error {
-	if c.lapsed(call) {
+// lapsed is why this replica's lease does not let it give out what a call asks for, a token or an identity; nil for all other calls.
+func (c *core) lapsed(call *call) error {
+	switch a := call.want.Action; {
+	case a == policy.TokenMint, a == policy.SystemIssue && c.replicas.member(): // who serves nobody issues for its operator
 		return c.replicas.lapsed(call.state)
-	}
-	return refused(call.decision)
-}
-
-// lapsed says whether a call gives something out, a token or an identity, that this replica's lease does not allow now.
-func (c *core) lapsed(call *call) bool {
-	switch call.want.Action {
-	case policy.TokenMint:
-		return c.replicas.lapsed(call.state) != nil
-	case policy.SystemIssue:
-		return c.replicas.member() && c.replicas.lapsed(call.state) != nil // who serves nobody issues for its operator
 	default:
-		return false
+		return nil
 	}
 }
 
@@ -118,9 +111,6 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 	if err != nil {
 		return audit.Position{}, err
 	}
-	if call.want.Action == policy.SystemIssue && c.lapsed(call) {
-		return audit.Position{}, c.refuse(ctx, &call.entry, c.replicas.lapsed(call.state))
-	}
 	if err := work(call); err != nil {
 		return audit.Position{}, c.refuse(ctx, &call.entry, err)
 	}
@@ -131,7 +121,7 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 		return audit.Position{}, err
 	}
 	// The state first: if the lease lasts after it was looked at, nobody has been told yet that this replica has another one.
-	if c.state.Load() != call.state || c.lapsed(call) {
+	if c.state.Load() != call.state || c.lapsed(call) != nil {
 		return pos, c.lastLook(ctx, *call)
 	}
 	return pos, nil
@@ -163,7 +153,7 @@ func (c *core) lastLook(ctx context.Context, call call) error {
 		call.entry.Reason = "the profile gives other tokens now"
 	case mint && call.state.stop != nil:
 		call.entry.Reason = string(ReasonGap) + ": " + call.state.stop.Public
-	case c.lapsed(&call):
+	case c.lapsed(&call) != nil:
 		call.entry.Reason = string(ReasonLeaseLapsed) + ": the lease of this replica has ended"
 	default:
 		return nil
