@@ -38,33 +38,27 @@ type Certificate struct {
 // durable before the certificate is released. Only an operator may have an operator's or the server's certificate made,
 // and while a gap is open nobody else may have any made: the policy that would allow it may be yesterday's.
 func (s *System) IssueCertificate(ctx context.Context, p policy.Principal, req CertificateRequest) (Certificate, error) {
-	var issued Certificate
 	want := ask{id: req.ID, want: policy.Request{Action: policy.SystemIssue}}
-	_, err := s.answer(ctx, p, want, func(call *call) error {
+	return answered(ctx, &s.core, p, want, func(call *call) (Certificate, error) {
 		byOperator := slices.Contains(s.operators, p.ID)
 		if call.state.stop != nil && !byOperator {
-			return call.state.stop
+			return Certificate{}, call.state.stop
 		}
 		public, err := requestedKey(req.CSR)
 		if err != nil {
-			return malformed(err.Error())
+			return Certificate{}, malformed(err.Error())
 		}
 		if len(req.Hosts) > 0 {
-			issued, err = s.certifyServer(call, req, byOperator, public)
-			return err
+			return s.certifyServer(call, req, byOperator, public)
 		}
 		id, life, err := s.certifiable(req, byOperator)
 		if err != nil {
-			return err
+			return Certificate{}, err
 		}
-		issued, err = s.ca.caller(id, public, life, s.now())
+		issued, err := s.ca.caller(id, public, life, s.now())
 		call.entry.Issued = issuedEntry(req.URI, issued)
-		return err
+		return issued, err
 	})
-	if err != nil {
-		return Certificate{}, err
-	}
-	return issued, nil
 }
 
 // certifiable judges the id and the life that are asked for.
@@ -125,13 +119,7 @@ func (s *System) forServer(call *call, hosts []string, public crypto.PublicKey) 
 
 // issueServer certifies the server itself, for Init.
 func (s *System) issueServer(ctx context.Context, p policy.Principal, hosts []string, public any) (Certificate, error) {
-	var issued Certificate
-	_, err := s.answer(ctx, p, ask{want: policy.Request{Action: policy.SystemIssue}}, func(call *call) (err error) {
-		issued, err = s.forServer(call, hosts, public)
-		return err
+	return answered(ctx, &s.core, p, ask{want: policy.Request{Action: policy.SystemIssue}}, func(call *call) (Certificate, error) {
+		return s.forServer(call, hosts, public)
 	})
-	if err != nil {
-		return Certificate{}, err
-	}
-	return issued, nil
 }

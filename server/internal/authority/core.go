@@ -127,6 +127,19 @@ func (c *core) answer(ctx context.Context, p policy.Principal, a ask, work func(
 	return pos, nil
 }
 
+// answered is answer for work whose result is what is let out: there is one if and only if answer returns nil.
+func answered[T any](ctx context.Context, c *core, p policy.Principal, a ask, work func(*call) (T, error)) (T, error) {
+	var result, none T
+	_, err := c.answer(ctx, p, a, func(call *call) (err error) {
+		result, err = work(call)
+		return err
+	})
+	if err != nil {
+		return none, err
+	}
+	return result, nil
+}
+
 // reads says whether an action only looks. Whoever may look must see why nothing is minted, so the entries of what was
 // looked at may use what is kept free on a full disk; those of refusals may not.
 func reads(a policy.Action) bool {

@@ -62,24 +62,18 @@ const (
 // Entries answers entries as stored bytes. The query is recorded before it is answered. Walking forward it ends where
 // the log ended when its first page was asked for, so that its own entries do not keep it going.
 func (l *Log) Entries(ctx context.Context, p policy.Principal, req EntriesRequest) (EntriesPage, error) {
-	var page EntriesPage
 	want := ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}
-	_, err := l.answer(ctx, p, want, func(call *call) error {
+	return answered(ctx, &l.core, p, want, func(call *call) (EntriesPage, error) {
 		if auditlog.LooksLikeKey(req.Filter.Key) || auditlog.LooksLikeKey(req.Filter.Profile) {
-			return malformed("the name looks like a private key; it was not recorded, but a key that was pasted must be taken for leaked")
+			return EntriesPage{}, malformed("the name looks like a private key; it was not recorded, but a key that was pasted must be taken for leaked")
 		}
 		call.entry.Key, call.entry.Profile = req.Filter.Key, req.Filter.Profile
 		stretches, err := l.stretches(req)
 		if err != nil {
-			return err
+			return EntriesPage{}, err
 		}
-		page, err = walk(ctx, req, stretches)
-		return err
+		return walk(ctx, req, stretches)
 	})
-	if err != nil {
-		return EntriesPage{}, err
-	}
-	return page, nil
 }
 
 // stretch is a part of one log: the entries from <= index < to.

@@ -273,7 +273,7 @@ func (k *Keys) unseal(ctx context.Context, s *state, req ImportRequest) ([]byte,
 
 // describeVersion adds to an entry which version was added, and with which facts.
 func describeVersion(e *auditlog.Entry, v store.KeyVersion, f apple.Facts) {
-	e.Version, e.KeyID, e.Fingerprint = v.Number, v.KeyID, v.Fingerprint
+	nameVersion(e, v)
 	e.Requested = &auditlog.Requested{Values: factValues(changed(apple.Facts{}, f), f)}
 }
 

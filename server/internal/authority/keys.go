@@ -61,44 +61,41 @@ type ListKeysRequest struct {
 
 // List answers the keys that the caller may read, by name, and whether there are more. Damaged keys are among them.
 func (k *Keys) List(ctx context.Context, p policy.Principal, req ListKeysRequest) ([]Key, bool, error) {
-	var page []Key
-	more := false
 	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyRead}}
-	_, err := k.answer(ctx, p, want, func(call *call) error {
+	found, err := answered(ctx, &k.core, p, want, func(call *call) (page[Key], error) {
+		var found page[Key]
 		readable := call.state.policy.Readable(p)
 		for name := range call.state.names(string(req.After)) {
 			if !readable.Contains(policy.KeyName(name)) {
 				continue
 			}
-			if more = len(page) == req.Limit; more {
+			if found.more = len(found.items) == req.Limit; found.more {
 				break
 			}
 			key, _ := call.state.view(policy.KeyName(name), readable)
-			page = append(page, key)
+			found.items = append(found.items, key)
 		}
-		return nil
+		return found, nil
 	})
-	if err != nil {
-		return nil, false, err
-	}
-	return page, more, nil
+	return found.items, found.more, err
+}
+
+// page is a page of what is listed, and whether there is more.
+type page[T any] struct {
+	items []T
+	more  bool
 }
 
 // Get answers one key.
 func (k *Keys) Get(ctx context.Context, p policy.Principal, req KeyRequest) (Key, error) {
-	var key Key
 	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyRead, Key: req.Name}}
-	_, err := k.answer(ctx, p, want, func(call *call) error {
-		var ok bool
-		if key, ok = call.state.viewFor(p, req.Name); !ok {
-			return noSuchKey()
+	return answered(ctx, &k.core, p, want, func(call *call) (Key, error) {
+		key, ok := call.state.viewFor(p, req.Name)
+		if !ok {
+			return Key{}, noSuchKey()
 		}
-		return nil
+		return key, nil
 	})
-	if err != nil {
-		return Key{}, err
-	}
-	return key, nil
 }
 
 // Activate makes a version the one that mints. One of which facts are missing is refused.
@@ -172,7 +169,7 @@ func (k *Keys) move(ctx context.Context, p policy.Principal, action policy.Actio
 			return err
 		}
 		if version, ok := after.Version(req.Version); ok {
-			call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+			nameVersion(&call.entry, version)
 		}
 		if after.Equal(before) {
 			return errMade
@@ -184,6 +181,11 @@ func (k *Keys) move(ctx context.Context, p policy.Principal, action policy.Actio
 	}
 	key, _ := k.state.Load().viewFor(p, req.Name)
 	return key, nil
+}
+
+// nameVersion says in an entry of which version of its key it is.
+func nameVersion(e *auditlog.Entry, v store.KeyVersion) {
+	e.Version, e.KeyID, e.Fingerprint = v.Number, v.KeyID, v.Fingerprint
 }
 
 // justify puts what the caller gives as a reason into the entry, unless it looks like a key: then it is not written

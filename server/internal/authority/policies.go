@@ -59,55 +59,44 @@ type Applied struct {
 
 // Get answers a revision.
 func (x *Policies) Get(ctx context.Context, p policy.Principal, req PolicyRequest) (Policy, error) {
-	var found Policy
 	want := ask{id: req.ID, want: policy.Request{Action: policy.PolicyRead}}
-	_, err := x.answer(ctx, p, want, func(call *call) error {
+	return answered(ctx, &x.core, p, want, func(call *call) (Policy, error) {
 		current := call.state.snap.PolicyNumber()
 		if req.Revision == 0 && current == 0 {
-			found = revisionOf(nil)
-			return nil
+			return revisionOf(nil), nil
 		}
 		if req.Revision == 0 {
 			req.Revision = current
 		}
 		revision, err := x.store.PolicyRevision(ctx, req.Revision)
 		if errors.Is(err, store.ErrNotFound) {
-			return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "there is no policy revision of that number"}
+			return Policy{}, &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "there is no policy revision of that number"}
 		}
-		found = revisionOf(&revision)
-		return storeError(err)
+		return revisionOf(&revision), storeError(err)
 	})
-	if err != nil {
-		return Policy{}, err
-	}
-	return found, nil
 }
 
 // Revisions answers revisions without their documents, newest first, and whether there are more.
 func (x *Policies) Revisions(ctx context.Context, p policy.Principal, req RevisionsRequest) ([]Policy, bool, error) {
-	var page []Policy
-	more := false
 	want := ask{id: req.ID, want: policy.Request{Action: policy.PolicyRead}}
-	_, err := x.answer(ctx, p, want, func(*call) error {
+	found, err := answered(ctx, &x.core, p, want, func(*call) (page[Policy], error) {
+		var found page[Policy]
 		for revision, err := range x.store.PolicyHistory(ctx) {
 			if err != nil {
-				return storeError(err)
+				return found, storeError(err)
 			}
 			if req.Before > 0 && revision.Number >= req.Before {
 				continue
 			}
-			if more = len(page) == req.Limit; more {
+			if found.more = len(found.items) == req.Limit; found.more {
 				break
 			}
 			revision.Document = nil
-			page = append(page, revisionOf(&revision))
+			found.items = append(found.items, revisionOf(&revision))
 		}
-		return nil
+		return found, nil
 	})
-	if err != nil {
-		return nil, false, err
-	}
-	return page, more, nil
+	return found.items, found.more, err
 }
 
 // Apply makes a document the policy: it must compile, fit the keys, and pass its own tests. A mint that begins after

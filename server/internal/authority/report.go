@@ -100,10 +100,10 @@ const maxPrincipals = 5000
 // Usage answers a report. Whoever may read the log may have all of it: beside what is in the log that is the names of
 // the keys, profiles and grants that the vault and its policy have now, and how the keys stand.
 func (l *Log) Usage(ctx context.Context, p policy.Principal, req UsageRequest) (Usage, error) {
-	var u Usage
-	_, err := l.answer(ctx, p, ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}, func(call *call) error {
+	want := ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}
+	return answered(ctx, &l.core, p, want, func(call *call) (Usage, error) {
 		now := l.now().UTC()
-		u = Usage{Since: req.Since, Until: req.Until, Now: now}
+		u := Usage{Since: req.Since, Until: req.Until, Now: now}
 		if u.Until.IsZero() {
 			u.Until = now
 		}
@@ -113,9 +113,9 @@ func (l *Log) Usage(ctx context.Context, p policy.Principal, req UsageRequest) (
 		}
 		switch {
 		case !req.Since.IsZero() && !req.Since.Before(u.Until):
-			return malformed("the period ends before it begins")
+			return Usage{}, malformed("the period ends before it begins")
 		case !idle.IsZero() && idle.Before(req.Since):
-			return malformed("the period is shorter than the time for which a key is to be unused; begin it earlier")
+			return Usage{}, malformed("the period is shorter than the time for which a key is to be unused; begin it earlier")
 		}
 		sum := newSums()
 		var err error
@@ -129,7 +129,7 @@ func (l *Log) Usage(ctx context.Context, p policy.Principal, req UsageRequest) (
 			return nil
 		})
 		if err != nil {
-			return err
+			return Usage{}, err
 		}
 		if u.Since.IsZero() {
 			u.Since = sum.first
@@ -141,12 +141,8 @@ func (l *Log) Usage(ctx context.Context, p policy.Principal, req UsageRequest) (
 		u.Profiles = sum.profileUsage(call.state.policy)
 		u.Principals, u.LeftOut = sum.principalUsage()
 		u.Grants = sum.grantUsage(call.state.policy)
-		return nil
+		return u, nil
 	})
-	if err != nil {
-		return Usage{}, err
-	}
-	return u, nil
 }
 
 // sums are totals added up by what they are of.

@@ -76,11 +76,10 @@ func (s *System) Ready() error { return s.obstacle(s.state.Load()) }
 
 // Status answers what the node is and whether it can mint.
 func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (Status, error) {
-	var status Status
 	want := ask{id: req.ID, want: policy.Request{Action: policy.SystemRead}}
-	_, err := s.answer(ctx, p, want, func(call *call) error {
+	return answered(ctx, &s.core, p, want, func(call *call) (Status, error) {
 		snap := call.state.snap
-		status = Status{
+		status := Status{
 			VaultID: snap.Vault(), Node: s.node,
 			Root: snap.RootID(), KEKs: s.keks(snap),
 			Keys: snap.Len(), DamagedKeys: append(call.state.damaged(), call.state.damagedShards()...),
@@ -111,12 +110,8 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 			}
 			return b.Found.Compare(a.Found)
 		})
-		return nil
+		return status, nil
 	})
-	if err != nil {
-		return Status{}, err
-	}
-	return status, nil
 }
 
 // Acknowledge closes one gap, by the commit that says so, and answers it and how many are still open. When none of

@@ -70,27 +70,22 @@ const maxDeliveries = 1000
 
 // Trace answers who was given a token. The query is recorded with the hash, which names a token and does not show it.
 func (l *Log) Trace(ctx context.Context, p policy.Principal, req TraceRequest) (Trace, error) {
-	var found Trace
 	want := ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}
-	_, err := l.answer(ctx, p, want, func(call *call) error {
+	return answered(ctx, &l.core, p, want, func(call *call) (Trace, error) {
 		call.entry.Reason = "token sha256:" + req.SHA256.String()
 		t := tracer{withheld: make(map[delivery]bool), holders: make(map[[2]string]*TokenHolder)}
 		logs, err := l.askAll(ctx, func(ctx context.Context, r *audit.Reader) error { return t.read(ctx, r, req.SHA256) })
 		if err != nil {
-			return err
+			return Trace{}, err
 		}
-		found = t.Trace
+		found := t.Trace
 		found.Logs, found.Now = logs, l.now().UTC()
 		found.Holders = slices.SortedFunc(values(t.holders), func(a, b TokenHolder) int {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
 		})
 		found.Token.complete(call.state)
-		return nil
+		return found, nil
 	})
-	if err != nil {
-		return Trace{}, err
-	}
-	return found, nil
 }
 
 // tracer gathers what the logs say of one token, newest entry first.

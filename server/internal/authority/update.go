@@ -47,7 +47,7 @@ func (k *Keys) Update(ctx context.Context, p policy.Principal, req UpdateRequest
 		}
 		call.entry.Requested = &auditlog.Requested{Values: values}
 		if version, ok := after.Version(number); ok && slices.Contains(req.Set, FactKeyID) {
-			call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+			nameVersion(&call.entry, version)
 		}
 		if after.Equal(before) {
 			return errMade
@@ -149,32 +149,26 @@ type PublicKey struct {
 
 // Public answers the public half of a version: of the newest that is not revoked when the request names none.
 func (k *Keys) Public(ctx context.Context, p policy.Principal, req KeyRequest) (PublicKey, error) {
-	var found PublicKey
 	want := ask{id: req.ID, want: policy.Request{Action: policy.KeyRead, Key: req.Name}}
-	_, err := k.answer(ctx, p, want, func(call *call) error {
+	return answered(ctx, &k.core, p, want, func(call *call) (PublicKey, error) {
 		key, ok := call.state.snap.Key(string(req.Name))
 		if !ok {
-			return absent(call.state, req.Name)
+			return PublicKey{}, absent(call.state, req.Name)
 		}
 		version, ok := key.Version(req.Version)
 		if req.Version == 0 {
 			version, ok = newest(key)
 		}
 		if !ok {
-			return noSuchVersion(nil)
+			return PublicKey{}, noSuchVersion(nil)
 		}
-		call.entry.Version, call.entry.KeyID, call.entry.Fingerprint = version.Number, version.KeyID, version.Fingerprint
+		nameVersion(&call.entry, version)
 		public, err := k.store.PublicKey(ctx, call.state.snap, key.Name, version.Number)
 		if err != nil {
-			return storeError(err)
+			return PublicKey{}, storeError(err)
 		}
-		found = PublicKey{Version: version.Number, Fingerprint: version.Fingerprint, Public: public}
-		return nil
+		return PublicKey{Version: version.Number, Fingerprint: version.Fingerprint, Public: public}, nil
 	})
-	if err != nil {
-		return PublicKey{}, err
-	}
-	return found, nil
 }
 
 // newest is the newest version of a key that is not over.
