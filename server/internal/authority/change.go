@@ -36,7 +36,7 @@ type intent struct {
 // errMade is what the work of a change answers when it finds the change made: the call succeeds and is recorded.
 var errMade = errors.New("nothing to change")
 
-// attempts is how often a change is decided anew because the store changed under it.
+// attempts is how often something is tried because the store changes under it.
 const attempts = 12
 
 // change is the way of everything that changes state: decide, lock, decide again on what the last change left, work,
@@ -76,14 +76,24 @@ func (c *changer) changeHere(ctx context.Context, call *call, o audit.AppendOpti
 
 // tries makes a try on what the last change left, and again while the store changes under it. It is called under the lock.
 func (c *changer) tries(ctx context.Context, try func() error) error {
-	for n := 1; ; n++ {
+	return retry(ctx, func() error {
 		if err := c.settle(ctx); err != nil {
 			return err
 		}
+		return try()
+	})
+}
+
+// retry tries, and again while the store changes under it. The pauses keep replicas that change it at once from doing so in step.
+func retry(ctx context.Context, try func() error) error {
+	for n := 1; ; n++ {
 		if err := try(); n == attempts || !errors.Is(err, store.ErrConflict) {
 			return err
 		}
-		pauseBeforeRetry(ctx)
+		select {
+		case <-time.After(jitter(20 * time.Millisecond)):
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -92,14 +102,6 @@ func jitter(limit time.Duration) time.Duration {
 	var b [4]byte
 	rand.Read(b[:]) // never fails
 	return time.Duration(float64(limit) * float64(binary.LittleEndian.Uint32(b[:])) / (1 << 32))
-}
-
-// pauseBeforeRetry keeps replicas that change the store at once from doing so in step.
-func pauseBeforeRetry(ctx context.Context) {
-	select {
-	case <-time.After(jitter(20 * time.Millisecond)):
-	case <-ctx.Done():
-	}
 }
 
 // attempt tries the change once, on the current state.

@@ -7,41 +7,35 @@ import (
 	"slices"
 
 	"github.com/p8signet/signet/proto/auditlog"
-	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/audit"
 )
 
 // enroll makes the root know this node: its log's key, and the log that it is about to open. A node that has a log already is
 // refused: that log lies where the node ran. A crash may leave a node whose log is empty, and that is enrolled again.
 func (c *changer) enroll(ctx context.Context) error {
-	for range attempts {
-		if slices.Contains(c.store.Snapshot().Nodes(), c.node) {
-			head, _ := c.store.Snapshot().LogHead(c.node)
-			if head.Size > 0 {
+	err := retry(ctx, func() error {
+		tx := c.store.Begin()
+		if slices.Contains(tx.Snapshot().Nodes(), c.node) {
+			if head, _ := tx.Snapshot().LogHead(c.node); head.Size > 0 {
 				return ErrEnrolled
 			}
-			c.publish()
 			return nil
 		}
-		tx := c.store.Begin()
 		key, err := newLogKey()
 		if err != nil {
 			return err
 		}
-		err = tx.PutSystem(logKeyName(c.node), key)
-		clear(key)
-		if err != nil {
+		defer clear(key)
+		if err := tx.PutSystem(logKeyName(c.node), key); err != nil {
 			return storeError(err)
 		}
-		if _, err = c.store.Commit(ctx, tx, newLog()); err == nil {
-			c.publish()
-			return nil
-		}
-		if !errors.Is(err, store.ErrConflict) {
-			return storeError(err)
-		}
+		_, err = c.store.Commit(ctx, tx, newLog())
+		return storeError(err)
+	})
+	if err == nil {
+		c.publish()
 	}
-	return storeError(store.ErrConflict)
+	return err
 }
 
 // ErrEnrolled is why a node is not enrolled.

@@ -171,23 +171,19 @@ func (c *changer) endNamesakes(ctx context.Context) error {
 // commitMembers commits a change of the members alone, which no entry announces: the log names the revision as adopted. The
 // head of the log that the root names stays as it is. It is called under the lock.
 func (c *changer) commitMembers(ctx context.Context, edit func(*store.Tx) error) error {
-	var err error
-	for range attempts {
+	err := retry(ctx, func() error {
 		tx := c.store.Begin()
-		switch err := edit(tx); {
-		case errors.Is(err, errMade):
-			c.publish()
-			return nil
-		case err != nil:
-			return storeError(err)
+		if err := edit(tx); err != nil {
+			return err
 		}
 		head, _ := tx.Snapshot().LogHead(c.node)
-		if _, err = c.store.Commit(ctx, tx, head); !errors.Is(err, store.ErrConflict) {
-			break
-		}
-		pauseBeforeRetry(ctx)
-	}
+		_, err := c.store.Commit(ctx, tx, head)
+		return err
+	})
 	c.publish()
+	if errors.Is(err, errMade) {
+		return nil
+	}
 	c.replicas.renewSoon()
 	if err != nil {
 		return storeError(err)
