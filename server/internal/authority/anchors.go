@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -77,8 +78,16 @@ func (c *changer) readAnchor(ctx context.Context) error {
 	return nil
 }
 
-// lastAnchor leaves the checkpoint of an end in order, as far as that can be done soon.
-func (c *changer) lastAnchor(ctx context.Context) {
+// lastAnchored is when a checkpoint that the log contains was last known to lie outside, since the start; zero if none was.
+func (c *changer) lastAnchored() time.Time {
+	if at := c.anchored.Load(); at != 0 {
+		return time.Unix(0, at).UTC()
+	}
+	return time.Time{}
+}
+
+// leaveAnchor leaves the checkpoint of an end in order, as far as that can be done soon.
+func (c *changer) leaveAnchor(ctx context.Context) {
 	if c.replicas.peers == nil {
 		return
 	}

@@ -170,10 +170,10 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 		Keys:     &Keys{changer: c, signer: signer},
 		Policies: &Policies{c},
 		Log:      &Log{changer: c, verifier: signer.verifier},
+		System:   &System{changer: c, config: cfg, ca: issuer, verifierKey: signer.vkey, started: c.now()},
 		changer:  c,
 		stop:     stop,
 	}
-	a.System = &System{changer: c, config: cfg, ca: issuer, log: a.Log, verifierKey: signer.vkey, started: c.now()}
 	a.done.Go(func() { a.housekeep(background) })
 	if c.replicas.peers != nil {
 		a.done.Go(func() { c.follow(background) })
@@ -204,7 +204,7 @@ func (a *Authority) Close() error {
 	a.stop()
 	a.done.Wait()
 	a.changer.leave(context.Background())
-	a.changer.lastAnchor(context.Background())
+	a.changer.leaveAnchor(context.Background())
 	a.changer.summarise(context.Background())
 	return errors.Join(a.changer.log.Close(), a.changer.store.Close())
 }

@@ -23,7 +23,7 @@ type changer struct {
 	open *intent       // recorded, and not closed yet: at most one
 
 	anchors  anchors
-	anchored atomic.Int64 // when a checkpoint was last known to lie outside that the log contains, Unix nanoseconds; 0: never
+	anchored atomic.Int64 // lastAnchored, in Unix nanoseconds; 0: never
 }
 
 // intent is an entry that announced a change, and where it lies.

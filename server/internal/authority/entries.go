@@ -52,12 +52,8 @@ type EntriesPage struct {
 	NextPageToken string
 }
 
-const (
-	// pageBytes is how many bytes of lines fill a page, whatever was asked for: clients take 4 MiB unless told otherwise.
-	pageBytes = 3 << 20
-	// timeSlack is how far entries may stand before ones that are a little older.
-	timeSlack = audit.TimeSlack
-)
+// pageBytes is how many bytes of lines fill a page, whatever was asked for: clients take 4 MiB unless told otherwise.
+const pageBytes = 3 << 20
 
 // Entries answers entries as stored bytes. The query is recorded before it is answered. Walking forward it ends where
 // the log ended when its first page was asked for, so that its own entries do not keep it going.

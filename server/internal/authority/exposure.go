@@ -98,7 +98,7 @@ func living(ctx context.Context, reader *audit.Reader, key string, version int, 
 	found := LogExposure{Origin: reader.Origin().String()}
 	var oldest time.Time
 	if life != apple.Unending {
-		oldest = now.Add(-life - timeSlack)
+		oldest = now.Add(-life - audit.TimeSlack)
 	}
 	withheld := make(map[delivery]int)
 	holders := make(map[string]*Holder)
@@ -209,7 +209,7 @@ func longestLife(ctx context.Context, c *core, key Key, now time.Time) time.Dura
 		if err != nil {
 			return most
 		}
-		if dead := until.Before(now.Add(-min(most, policy.Ceiling(revision.Document)) - timeSlack)); !dead {
+		if dead := until.Before(now.Add(-min(most, policy.Ceiling(revision.Document)) - audit.TimeSlack)); !dead {
 			compiled, err := policy.Compile(revision.Document, c.operators, nil)
 			if err != nil {
 				return most
@@ -217,7 +217,7 @@ func longestLife(ctx context.Context, c *core, key Key, now time.Time) time.Dura
 			longest = max(longest, compiled.MaxTTL(policy.KeyName(key.Name)))
 		}
 		until = revision.Created
-		if longest == apple.Unending || until.Before(now.Add(-most-timeSlack)) {
+		if longest == apple.Unending || until.Before(now.Add(-most-audit.TimeSlack)) {
 			break // whatever those before it allowed is dead, or nothing more than this
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server/policy"
 	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/audit"
 	"github.com/p8signet/signet/store/storetest"
 )
 
@@ -55,7 +56,7 @@ func (v *vault) checkSegments() {
 func checkTime(t testing.TB, entries []*auditlog.Entry) {
 	t.Helper()
 	for i := 1; i < len(entries); i++ {
-		if entries[i].Time.Add(timeSlack).Before(entries[i-1].Time) && entries[i].Gap == nil && entries[i].Action != string(policy.SystemAcknowledge) {
+		if entries[i].Time.Add(audit.TimeSlack).Before(entries[i-1].Time) && entries[i].Gap == nil && entries[i].Action != string(policy.SystemAcknowledge) {
 			t.Errorf("entry %d is of %v, the one before of %v", i, entries[i].Time, entries[i-1].Time)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -118,14 +117,6 @@ func (l *Log) ProveConsistency(ctx context.Context, p policy.Principal, req Cons
 	}
 	l.anchored.Store(l.now().UnixNano())
 	return Consistency{Checkpoint: proof.Checkpoint, Hashes: proof.Proof}, nil
-}
-
-// lastAnchor is when a checkpoint was last shown from outside, since the start; zero if none was.
-func (l *Log) lastAnchor() time.Time {
-	if at := l.anchored.Load(); at != 0 {
-		return time.Unix(0, at).UTC()
-	}
-	return time.Time{}
 }
 
 // reader finds a log by its id or its whole origin.

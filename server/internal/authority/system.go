@@ -17,7 +17,6 @@ type System struct {
 	*changer
 	config      Config
 	ca          *ca
-	log         *Log
 	verifierKey string
 	started     time.Time
 }
@@ -85,8 +84,8 @@ func (s *System) Status(ctx context.Context, p policy.Principal, req Request) (S
 			Keys: snap.Len(), DamagedKeys: append(call.state.damaged(), call.state.damagedShards()...),
 			PolicyRevision: snap.PolicyNumber(),
 			Log: LogStatus{
-				Origin: s.changer.log.Origin().String(), Size: s.changer.log.Head().Size, VerifierKey: s.verifierKey,
-				FreeMark: s.config.MinFree, LastAnchor: s.log.lastAnchor(),
+				Origin: s.log.Origin().String(), Size: s.log.Head().Size, VerifierKey: s.verifierKey,
+				FreeMark: s.config.MinFree, LastAnchor: s.lastAnchored(),
 			},
 			Gaps:    slices.Clone(snap.Gaps()),
 			Started: s.started, Now: s.now(),
@@ -140,13 +139,7 @@ func (s *System) Acknowledge(ctx context.Context, p policy.Principal, req Acknow
 	}
 	snap := s.state.Load().snap
 	gap, _ := findGap(snap, req.GapID)
-	open := 0
-	for _, g := range snap.Gaps() {
-		if g.Closed.IsZero() {
-			open++
-		}
-	}
-	return gap, open, nil
+	return gap, openGaps(snap), nil
 }
 
 // acknowledgeClock records, with the time that the clock says now, that an operator takes the clock to be right and
@@ -160,14 +153,25 @@ func (s *System) acknowledgeClock(ctx context.Context, p policy.Principal, want 
 		if err := s.clock(); err == nil {
 			return &Error{Kind: ErrNotFound, Reason: ReasonNotFound, Public: "the clock is not behind the log; there is nothing to acknowledge"}
 		}
-		gap.Found, gap.Closed = s.changer.log.LastTime(), s.now().UTC()
+		gap.Found, gap.Closed = s.log.LastTime(), s.now().UTC()
 		call.entry.Time = gap.Closed
 		return nil
 	})
 	if err != nil {
 		return store.Gap{}, 0, err
 	}
-	return gap, len(s.state.Load().snap.Stops(s.node)), nil
+	return gap, openGaps(s.state.Load().snap), nil
+}
+
+// openGaps is how many gaps of the whole vault nobody has acknowledged.
+func openGaps(snap *store.Snapshot) int {
+	open := 0
+	for _, g := range snap.Gaps() {
+		if g.Closed.IsZero() {
+			open++
+		}
+	}
+	return open
 }
 
 func findGap(snap *store.Snapshot, id string) (store.Gap, bool) {

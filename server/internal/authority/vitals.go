@@ -81,18 +81,13 @@ func (s *System) Vitals() Vitals {
 	current := s.state.Load()
 	snap := current.snap
 	v := Vitals{
-		Root: snap.RootID(), PolicyRevision: snap.PolicyNumber(), Keys: current.watched(), DamagedShards: len(current.damagedShards()),
-		OpenKeys: s.store.OpenKeys(), KEKs: snap.KEKs(), Log: s.changer.log.Stats(), LastAnchor: s.log.lastAnchor(), Started: s.started,
+		OpenGaps: openGaps(snap), Root: snap.RootID(), PolicyRevision: snap.PolicyNumber(), Keys: current.watched(), DamagedShards: len(current.damagedShards()),
+		OpenKeys: s.store.OpenKeys(), KEKs: snap.KEKs(), Log: s.log.Stats(), LastAnchor: s.lastAnchored(), Started: s.started,
 	}
 	for _, err := range s.obstacles(current) {
 		var refused *Error
 		if errors.As(err, &refused) {
 			v.Obstacles = append(v.Obstacles, refused.Reason)
-		}
-	}
-	for _, g := range snap.Gaps() {
-		if g.Closed.IsZero() {
-			v.OpenGaps++
 		}
 	}
 	v.ClockBehind = max(0, v.Log.LastTime.Sub(s.now()))
@@ -103,8 +98,8 @@ func (s *System) Vitals() Vitals {
 // follow, so it is not for the beginning of a start.
 func (s *System) LastUses(ctx context.Context) (map[policy.KeyName]time.Time, error) {
 	uses := make(map[policy.KeyName]time.Time)
-	for _, id := range s.changer.log.Logs() {
-		reader, err := s.changer.log.Reader(id)
+	for _, id := range s.log.Logs() {
+		reader, err := s.log.Reader(id)
 		if err != nil {
 			return uses, fmt.Errorf("looking up last uses: %w", err)
 		}
