@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"slices"
 	"time"
@@ -90,24 +89,4 @@ func (l *Log) unreachable(ctx context.Context, r *audit.Reader, err error) strin
 		return "it is damaged; signet audit verify says where"
 	}
 	return "it cannot be read"
-}
-
-// matching yields the entries of a log that match, newest first, page by page.
-func matching(ctx context.Context, r *audit.Reader, m audit.Match) iter.Seq2[audit.Stored, error] {
-	return func(yield func(audit.Stored, error) bool) {
-		q := audit.Query{Match: m, Reverse: true, Limit: 1000, Bytes: pageBytes, To: r.Head().Size}
-		for q.To > 0 {
-			page, err := r.Find(ctx, q)
-			if err != nil {
-				yield(audit.Stored{}, err)
-				return
-			}
-			for _, stored := range page.Entries {
-				if !yield(stored, nil) {
-					return
-				}
-			}
-			q.To = page.Next + 1
-		}
-	}
 }

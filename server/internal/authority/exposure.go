@@ -61,15 +61,17 @@ func exposureOf(ctx context.Context, c *core, key Key, version int) Exposure {
 	}
 	ctx, cancel := context.WithTimeout(ctx, exposureTime)
 	defer cancel()
-	logs := c.log.Logs()
-	counted := make(map[holding]bool)
-	for _, id := range slices.Backward(logs) {
+	find := finder{key: key.Name, version: version, now: now, given: newDeliveries(), counted: make(map[holding]bool)}
+	if life != apple.Unending {
+		find.oldest = now.Add(-life - audit.TimeSlack)
+	}
+	for _, id := range slices.Backward(c.log.Logs()) {
 		reader, err := c.log.Reader(id)
 		if err != nil {
 			e.Logs = append(e.Logs, LogExposure{Origin: id, Unreachable: "it cannot be opened"})
 			continue
 		}
-		found, older := living(ctx, reader, key.Name, version, now, life, counted)
+		found, older := find.in(ctx, reader)
 		e.Logs = append(e.Logs, found)
 		if older {
 			break
@@ -92,64 +94,70 @@ func otherLogs(c *core) []LogExposure {
 	return logs
 }
 
-// living finds the tokens of one log that are alive, and says whether the log reaches back beyond the oldest that
-// could be. What was given several times it counts when it meets the last time, and notes so in counted.
-func living(ctx context.Context, reader *audit.Reader, key string, version int, now time.Time, life time.Duration, counted map[holding]bool) (LogExposure, bool) {
+// finder finds the tokens of a key that are alive, log by log, newest first.
+type finder struct {
+	key     string
+	version int // 0: all
+	now     time.Time
+	oldest  time.Time // what was minted before is dead; zero: it need not be
+	given   deliveries
+	counted map[holding]bool // what was given several times, and is counted already
+}
+
+// holding is a token in somebody's hands, however often they were given it.
+type holding struct {
+	principal string
+	token     auditlog.Sum
+}
+
+// in finds those of one log, and says whether the log reaches back beyond the oldest that could be alive.
+func (f *finder) in(ctx context.Context, reader *audit.Reader) (LogExposure, bool) {
 	found := LogExposure{Origin: reader.Origin().String()}
-	var oldest time.Time
-	if life != apple.Unending {
-		oldest = now.Add(-life - audit.TimeSlack)
-	}
-	withheld := make(map[delivery]int)
 	holders := make(map[string]*Holder)
-	for stored, err := range matching(ctx, reader, audit.Match{Key: key, Since: oldest}) {
-		if errors.Is(err, audit.ErrAbsent) {
-			found.Unreachable = "its older entries were archived; look in the archive for those of the key"
-			break
-		}
+	for given, err := range f.given.in(ctx, reader, audit.Match{Key: f.key, Since: f.oldest}) {
 		if err != nil {
-			found.Unreachable = "it could not be read to its end in time; ask for the key's entries instead"
+			found.Unreachable = unfinished(err)
 			break
 		}
-		e, err := auditlog.ParseEntry(stored.Line)
-		if err != nil {
-			found.Unreachable = "an entry of it does not parse"
-			break
+		if e := given.Entry; !given.Withheld && (f.version == 0 || e.Version == f.version) && endOf(e.Token).After(f.now) {
+			f.count(holders, e)
 		}
-		if e.Token == nil || e.Principal == nil || version != 0 && e.Version != version {
-			continue
-		}
-		d := deliveryOf(e)
-		expires := endOf(e.Token)
-		switch {
-		case e.Outcome == auditlog.Withheld:
-			withheld[d]++
-			continue
-		case e.Outcome != auditlog.Allowed, !expires.After(now):
-			continue
-		case withheld[d] > 0:
-			withheld[d]--
-			continue
-		}
-		h, ok := holders[d.principal]
-		if !ok {
-			h = &Holder{Kind: e.Principal.Kind, ID: d.principal}
-			holders[d.principal] = h
-		}
-		if held := (holding{d.principal, d.token}); !counted[held] {
-			h.Tokens++
-			if e.Token.Reused || apple.Family(e.Token.Family).Shared() { // there may be a delivery before this one
-				counted[held] = true
-			}
-		}
-		h.LastExpires = latest(h.LastExpires, expires)
 	}
 	found = found.with(holders)
 	if found.Unreachable != "" {
 		return found, false
 	}
 	begins, err := begin(ctx, reader)
-	return found, err == nil && !begins.IsZero() && begins.Before(oldest)
+	return found, err == nil && !begins.IsZero() && begins.Before(f.oldest)
+}
+
+// count counts a token that lives for its holder. One that was given several times counts when it is met the last time.
+func (f *finder) count(holders map[string]*Holder, e *auditlog.Entry) {
+	held := holding{e.Principal.ID, e.Token.SHA256}
+	h, ok := holders[held.principal]
+	if !ok {
+		h = &Holder{Kind: e.Principal.Kind, ID: held.principal}
+		holders[held.principal] = h
+	}
+	if !f.counted[held] {
+		h.Tokens++
+		if e.Token.Reused || apple.Family(e.Token.Family).Shared() { // there may be a delivery before this one
+			f.counted[held] = true
+		}
+	}
+	h.LastExpires = latest(h.LastExpires, endOf(e.Token))
+}
+
+// unfinished says why a log was not read to its end, and what to do instead.
+func unfinished(err error) string {
+	switch {
+	case errors.Is(err, audit.ErrAbsent):
+		return "its older entries were archived; look in the archive for those of the key"
+	case errors.Is(err, audit.ErrDamaged):
+		return "it is damaged; signet audit verify says where"
+	default:
+		return "it could not be read to its end in time; ask for the key's entries instead"
+	}
 }
 
 // never stands for the end of what has none, while ends are compared.
@@ -169,22 +177,6 @@ func dated(end time.Time) time.Time {
 		return time.Time{}
 	}
 	return end
-}
-
-// delivery is a token that one call was given. The token alone need not name it: some families of token are shared.
-type delivery struct {
-	id, principal string
-	token         auditlog.Sum
-}
-
-// holding is a token in somebody's hands, however often they were given it.
-type holding struct {
-	principal string
-	token     auditlog.Sum
-}
-
-func deliveryOf(e *auditlog.Entry) delivery {
-	return delivery{e.ID, e.Principal.ID, e.Token.SHA256}
 }
 
 // with adds the holders, by id, and their sums.

@@ -56,15 +56,6 @@ type TokenHolder struct {
 	First, Last time.Time
 }
 
-// Delivery is an entry of a token that was given to somebody.
-type Delivery struct {
-	Origin string
-	Index  int64
-	// Withheld says that it was recorded and then not released, as another entry of the same request tells.
-	Withheld bool
-	Entry    *auditlog.Entry
-}
-
 // maxDeliveries is how many deliveries an answer has; a token of a shared family has one for every caller and call.
 const maxDeliveries = 1000
 
@@ -73,7 +64,7 @@ func (l *Log) Trace(ctx context.Context, p policy.Principal, req TraceRequest) (
 	want := ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}}
 	return answered(ctx, &l.core, p, want, func(call *call) (Trace, error) {
 		call.entry.Reason = "token sha256:" + req.SHA256.String()
-		t := tracer{withheld: make(map[delivery]bool), holders: make(map[[2]string]*TokenHolder)}
+		t := tracer{given: newDeliveries(), holders: make(map[[2]string]*TokenHolder)}
 		logs, err := l.askAll(ctx, func(ctx context.Context, r *audit.Reader) error { return t.read(ctx, r, req.SHA256) })
 		if err != nil {
 			return Trace{}, err
@@ -91,31 +82,18 @@ func (l *Log) Trace(ctx context.Context, p policy.Principal, req TraceRequest) (
 // tracer gathers what the logs say of one token, newest entry first.
 type tracer struct {
 	Trace
-	withheld map[delivery]bool // what a later entry says
-	holders  map[[2]string]*TokenHolder
+	given   deliveries
+	holders map[[2]string]*TokenHolder
 }
 
 func (t *tracer) read(ctx context.Context, r *audit.Reader, sum auditlog.Sum) error {
-	for stored, err := range matching(ctx, r, audit.Match{Token: &sum}) {
+	for given, err := range t.given.in(ctx, r, audit.Match{Token: &sum}) {
 		if err != nil {
 			return err
 		}
-		e, err := auditlog.ParseEntry(stored.Line)
-		if err != nil {
-			return err
-		}
-		if e.Token == nil || e.Principal == nil {
-			continue
-		}
+		e := given.Entry
 		t.Token = &TracedToken{Token: *e.Token, Key: e.Key, Version: e.Version, KeyID: e.KeyID, Fingerprint: e.Fingerprint}
-		d := deliveryOf(e)
-		switch e.Outcome {
-		case auditlog.Withheld:
-			t.withheld[d] = true
-		case auditlog.Allowed:
-			t.add(Delivery{Origin: r.Origin().String(), Index: stored.Index, Withheld: t.withheld[d], Entry: e})
-		default: // no entry of a token has another
-		}
+		t.add(given)
 	}
 	return nil
 }
