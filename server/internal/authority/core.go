@@ -155,8 +155,9 @@ func reads(a policy.Action) bool {
 // and a token must be what it would be now, of the same key version, and not be stopped by a gap. Otherwise what a
 // durable entry says was given out is not, and another entry says that.
 func (c *core) lastLook(ctx context.Context, call call) error {
-	mint, version, spec := call.want.Action == policy.TokenMint, call.decision.Version(), call.decision.Spec().Key()
+	mint, key, version, spec := call.want.Action == policy.TokenMint, call.entry.Key, call.decision.Version(), call.decision.Spec().Key()
 	allowed := c.again(&call)
+	call.entry.Key = key // of what is withheld, whatever key the profile has now
 	switch {
 	case !allowed:
 		call.entry.Reason = string(call.decision.Code()) + ": " + call.decision.Reason()

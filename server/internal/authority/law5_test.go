@@ -232,6 +232,10 @@ func TestWithheld(t *testing.T) {
 		{"revoke", func(v *vault) error { _, err := v.revoke("asc", 1); return err }},
 		{"activate another", func(v *vault) error { return v.activate("asc", 2) }},
 		{"apply", func(v *vault) error { return v.tryApply(strings.ReplaceAll(basicPolicy, "ci/*", "cd/*")) }},
+		{"apply, of another key", func(v *vault) error {
+			v.importKey("other")
+			return v.tryApply(strings.ReplaceAll(basicPolicy, "key: asc", "key: other"))
+		}},
 		{"gap", func(v *vault) error { _, err := v.show(v.forge(3)); return err }},
 	}
 	for _, tt := range tests {
@@ -254,8 +258,8 @@ func TestWithheld(t *testing.T) {
 			for _, e := range v.entries() {
 				if e.ID == "the-mint" {
 					outcomes = append(outcomes, string(e.Outcome))
-					if e.Token == nil {
-						t.Errorf("an entry of %s does not name the token", e.Outcome)
+					if e.Token == nil || e.Key != "asc" {
+						t.Errorf("an entry of %s does not name the token, or names the key %s", e.Outcome, e.Key)
 					}
 				}
 			}
