@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -84,35 +83,15 @@ func closedSegments(fsys FS, log string, files []segmentFile) ([]*auditlog.Heade
 	var chain []*auditlog.Header
 	last := int64(0)
 	for _, f := range files {
-		h, err := headerOf(fsys, log, f.number)
+		h, _, err := anyHeader(fsys, log, f.number)
 		if err != nil {
 			return nil, err
 		}
-		if h != nil && h.Previous != nil && h.Previous.Segment >= files[0].number && h.Previous.Segment > last {
+		if h != nil && h.Origin.Log == log && h.Previous != nil && h.Previous.Segment >= files[0].number && h.Previous.Segment > last {
 			chain, last = append(chain, h), h.Previous.Segment
 		}
 	}
 	return chain, nil
-}
-
-// headerOf is a segment's header, of whatever vault; nil if it has none.
-func headerOf(fsys FS, log string, number int64) (*auditlog.Header, error) {
-	f, err := openSegment(fsys, log, number)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	buf := make([]byte, 32<<10)
-	n, err := f.ReadAt(buf, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading segment %d: %w", number, err)
-	}
-	line, _, _ := bytes.Cut(buf[:n], []byte("\n"))
-	h, err := auditlog.ParseHeader(line)
-	if err != nil || h.Segment != number || h.Origin.Log != log {
-		return nil, nil //nolint:nilerr // set aside by recovery
-	}
-	return h, nil
 }
 
 // archiver moves segments of a log from before next.

@@ -42,7 +42,7 @@ type Config struct {
 	// closed logs belongs to the gaps at which these were closed.
 	Anchors []auditlog.Checkpoint
 	// Closed are the earlier logs of this node, oldest first, each with the head at which it ended.
-	Closed []ClosedLog
+	Closed []Head
 
 	indexEvery int64 // entries of a chunk of the index; chunkLen when 0, less in tests
 }
@@ -89,13 +89,6 @@ func (c Config) validate() (Config, error) {
 
 // Head is the head of a log: its id, how many entries, their tree hash.
 type Head struct {
-	Log  string
-	Size int64
-	Hash auditlog.Hash
-}
-
-// ClosedLog is an earlier log and where it ended.
-type ClosedLog struct {
 	Log  string
 	Size int64
 	Hash auditlog.Hash

@@ -44,14 +44,10 @@ func (r *Reader) checkpoint() ([]byte, Head) {
 
 // writeCheckpoint replaces the checkpoint file, atomically and durably.
 func writeCheckpoint(fsys FS, log string, msg []byte) error {
-	if err := replaceCheckpoint(fsys, log, msg); err != nil {
+	if err := replaceFile(fsys, log, auditlog.CheckpointFile, msg); err != nil {
 		return fmt.Errorf("writing the checkpoint file: %w", err)
 	}
 	return nil
-}
-
-func replaceCheckpoint(fsys FS, log string, msg []byte) error {
-	return replaceFile(fsys, log, auditlog.CheckpointFile, msg)
 }
 
 // replaceFile puts a small file into a log's directory, atomically and durably.

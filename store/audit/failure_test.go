@@ -317,7 +317,7 @@ func TestConfigRefused(t *testing.T) {
 		{"origin", func(c *audit.Config) { c.Origin.Log = ".." }, "log id"},
 		{"key", func(c *audit.Config) { c.Signer = other }, "the log wants v1/node-a"},
 		{"negative", func(c *audit.Config) { c.MinFree = -1 }, "MinFree is negative"},
-		{"closed and current", func(c *audit.Config) { c.Closed = []audit.ClosedLog{{Log: "log-1"}} }, "also named as a closed one"},
+		{"closed and current", func(c *audit.Config) { c.Closed = []audit.Head{{Log: "log-1"}} }, "also named as a closed one"},
 		{"anchor", func(c *audit.Config) {
 			c.Anchors = []auditlog.Checkpoint{{Origin: auditlog.Origin{Vault: "v2", Node: "n", Log: "l"}}}
 		}, "an anchor is of v2/n"},

@@ -98,7 +98,7 @@ func TestGaps(t *testing.T) {
 		{name: "the root names another log", config: func(c *audit.Config, h []audit.Head) { c.Head = audit.Head{Log: "log-7", Size: 2} }, what: "the store's root names log log-7, which is not known", end: 3},
 		{name: "the root names a closed log", config: func(c *audit.Config, h []audit.Head) {
 			c.Head = audit.Head{Log: "log-0", Size: 99}
-			c.Closed = []audit.ClosedLog{{Log: "log-0", Size: 5}}
+			c.Closed = []audit.Head{{Log: "log-0", Size: 5}}
 		}},
 		{name: "an anchor is ahead", config: func(c *audit.Config, h []audit.Head) { c.Anchors = []auditlog.Checkpoint{{Origin: origin, Size: 9}} }, what: "an anchor vouches for 9", end: 3},
 		{name: "an anchor of an unknown log", config: func(c *audit.Config, h []audit.Head) {

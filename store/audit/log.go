@@ -41,7 +41,7 @@ type Log struct {
 	failing atomic.Pointer[error]
 
 	readersMu sync.Mutex
-	ended     []ClosedLog        // oldest first
+	ended     []Head             // oldest first
 	readers   map[string]*Reader // of those of ended that were asked for
 }
 
@@ -301,7 +301,7 @@ func (l *Log) rotate(ctx context.Context, id string, b *batch) (Position, error)
 	head := old.retire()
 	l.readersMu.Lock()
 	defer l.readersMu.Unlock()
-	l.ended = append(l.ended, ClosedLog(head))
+	l.ended = append(l.ended, head)
 	l.readers[old.origin.Log] = old.Reader
 	l.cur.Store(j)
 	return Position{Leaf: in.Leaf, Head: in.Head}, nil

@@ -77,7 +77,7 @@ func open(ctx context.Context, c Config) (*Log, error) {
 }
 
 func (l *Log) isClosed(id string) bool {
-	return slices.ContainsFunc(l.ended, func(c ClosedLog) bool { return c.Log == id })
+	return slices.ContainsFunc(l.ended, func(c Head) bool { return c.Log == id })
 }
 
 // strangers warns of logs that nobody has named: nothing reads them.
@@ -256,9 +256,9 @@ func writeAgain(fsys FS, log string, number, from, to int64) error {
 }
 
 // openClosed opens the reader of a closed log. That its files are not there shows when they are read.
-func openClosed(c Config, end ClosedLog) (*Reader, error) {
+func openClosed(c Config, end Head) (*Reader, error) {
 	origin := auditlog.Origin{Vault: c.Origin.Vault, Node: c.Origin.Node, Log: end.Log}
-	r := newReader(c, origin, Head(end), newHashes(c.FS, end.Log, tlog.StoredHashCount(end.Size), nil))
+	r := newReader(c, origin, end, newHashes(c.FS, end.Log, tlog.StoredHashCount(end.Size), nil))
 	files, err := listSegments(c.FS, end.Log)
 	if err != nil {
 		return nil, err

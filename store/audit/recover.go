@@ -290,7 +290,16 @@ func openSegment(fsys FS, log string, number int64) (File, error) {
 
 // readHeader reads a segment's header; nil and the reason if it has none that belongs there.
 func readHeader(fsys FS, origin auditlog.Origin, number int64) (*auditlog.Header, string, error) {
-	f, err := openSegment(fsys, origin.Log, number)
+	h, reason, err := anyHeader(fsys, origin.Log, number)
+	if h != nil && h.Origin != origin {
+		return nil, "its header is of another log", nil
+	}
+	return h, reason, err
+}
+
+// anyHeader is readHeader for who does not know of which vault the log is: the header may be of another log.
+func anyHeader(fsys FS, log string, number int64) (*auditlog.Header, string, error) {
+	f, err := openSegment(fsys, log, number)
 	if err != nil {
 		return nil, "", err
 	}
@@ -310,8 +319,6 @@ func readHeader(fsys FS, origin auditlog.Origin, number int64) (*auditlog.Header
 		return nil, err.Error(), nil
 	case h.Segment != number:
 		return nil, fmt.Sprintf("its header is that of segment %d", h.Segment), nil
-	case h.Origin != origin:
-		return nil, "its header is of another log", nil
 	default:
 		return h, "", nil
 	}

@@ -86,7 +86,7 @@ func TestRotate(t *testing.T) {
 	mustClose(t, l)
 	c := config(fsys)
 	c.Origin.Log = "log-2"
-	c.Closed = []audit.ClosedLog{audit.ClosedLog(old)}
+	c.Closed = []audit.Head{old}
 	c.Head = old // the root has not seen the new one yet
 	l = mustOpen(t, c)
 	check(l)
@@ -193,7 +193,7 @@ func TestAfterGap(t *testing.T) {
 	}
 	c := config(fsys)
 	c.Origin.Log = "log-2"
-	c.Closed = []audit.ClosedLog{audit.ClosedLog(gap.End)}
+	c.Closed = []audit.Head{gap.End}
 	l := mustOpen(t, c)
 	defer mustClose(t, l)
 	if l.Head().Size != 0 {
@@ -224,7 +224,7 @@ func TestAfterGap(t *testing.T) {
 // TestClosedLogGone: a closed log whose files are gone says so.
 func TestClosedLogGone(t *testing.T) {
 	c := config(storetest.NewFaultFS())
-	c.Closed = []audit.ClosedLog{{Log: "log-0", Size: 3}}
+	c.Closed = []audit.Head{{Log: "log-0", Size: 3}}
 	l := mustOpen(t, c)
 	defer mustClose(t, l)
 	r, err := l.Reader("log-0")

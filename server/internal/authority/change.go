@@ -160,7 +160,7 @@ func (c *changer) commit(ctx context.Context, tx *store.Tx, e auditlog.Entry, o 
 		return err
 	}
 	c.open = &intent{log: pos.Head.Log, index: pos.Index, entry: e}
-	_, failed := c.store.Commit(ctx, tx, rootHead(pos.Head))
+	_, failed := c.store.Commit(ctx, tx, store.LogHead(pos.Head))
 	if errors.Is(failed, store.ErrUnknown) {
 		return storeError(failed)
 	}

@@ -183,7 +183,7 @@ func TestGapWhileNextLogFails(t *testing.T) {
 	wantReason(t, v.disable("asc"), ErrUnavailable, ReasonLogUnavailable)
 	_, err = v.System.Status(t.Context(), principal(operatorID), Request{})
 	wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
-	if head := rootHead(v.changer.log.Head()); head != closed[0] {
+	if head := store.LogHead(v.changer.log.Head()); head != closed[0] {
 		t.Errorf("the log ends at %+v, and the root says %+v", head, closed[0])
 	}
 	v.fs.Inject(nil)
@@ -210,7 +210,7 @@ func TestGapCommitUnknown(t *testing.T) {
 			})
 			_, err := v.show(v.forge(3))
 			wantReason(t, err, ErrPrecondition, ReasonGap)
-			end := rootHead(v.changer.log.Head())
+			end := store.LogHead(v.changer.log.Head())
 			_, err = v.System.Status(t.Context(), principal(operatorID), Request{})
 			wantReason(t, err, ErrUnavailable, ReasonLogUnavailable)
 			v.backend.Plan(nil)

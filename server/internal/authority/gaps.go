@@ -69,7 +69,7 @@ func (g *gaps) moveLog(ctx context.Context) error {
 	defer g.gate.Unlock()
 	g.moving = true
 	if g.found != nil {
-		end := rootHead(g.log.Head())
+		end := store.LogHead(g.log.Head())
 		if err := g.commitGap(ctx, &end); err != nil {
 			g.moving = errors.Is(err, store.ErrUnknown)
 			return err
@@ -190,11 +190,6 @@ func belongs(anchor auditlog.Checkpoint, gaps []store.Gap) bool {
 		}
 	}
 	return false
-}
-
-// rootHead is a log's head as the root names it.
-func rootHead(h audit.Head) store.LogHead {
-	return store.LogHead{Log: h.Log, Size: h.Size, Hash: h.Hash}
 }
 
 // newLog is the head of a log that has yet to be opened.

@@ -43,7 +43,7 @@ func (s start) openLog(ctx context.Context, fs audit.FS, signer note.Signer, min
 		return err
 	}
 	s.logger.ErrorContext(ctx, "the audit log has a gap", slog.Any("gap", lacking))
-	end := rootHead(lacking.End)
+	end := store.LogHead(lacking.End)
 	s.found = &finding{gap: store.Gap{ID: store.NewID(), Kind: store.GapLog, Detail: detail(lacking.What), Log: head}}
 	if err := s.commitGap(ctx, &end); err != nil {
 		return fmt.Errorf("making a gap in the audit log part of the root: %w", inFull(err))
@@ -82,10 +82,10 @@ func (s start) place(config *audit.Config) (store.LogHead, error) {
 		return head, unknownNode(snap)
 	}
 	config.Origin = auditlog.Origin{Vault: snap.Vault(), Node: s.node, Log: head.Log}
-	config.Head = audit.Head{Log: head.Log, Size: head.Size, Hash: head.Hash}
+	config.Head = audit.Head(head)
 	config.Closed = nil
 	for _, closed := range snap.ClosedLogs(s.node) {
-		config.Closed = append(config.Closed, audit.ClosedLog{Log: closed.Log, Size: closed.Size, Hash: closed.Hash})
+		config.Closed = append(config.Closed, audit.Head(closed))
 	}
 	return head, nil
 }
@@ -128,7 +128,7 @@ func (s start) lookBackIn(ctx context.Context, id string) (bool, error) {
 		if errors.Is(err, audit.ErrAbsent) && id == s.log.Origin().Log {
 			// Archived. The header of the oldest segment here names the last root of what was before it.
 			if last := s.log.LastRoot(); last != (auditlog.Root{}) {
-				s.compare(last, rootHead(reader.Head()))
+				s.compare(last, store.LogHead(reader.Head()))
 			}
 			return true, nil
 		}
@@ -149,7 +149,7 @@ func (s start) lookBackIn(ctx context.Context, id string) (bool, error) {
 			if id == s.log.Origin().Log {
 				s.marked = stored.Index
 			}
-			s.compare(*e.Root, rootHead(reader.Head()))
+			s.compare(*e.Root, store.LogHead(reader.Head()))
 			return true, nil
 		}
 	}
