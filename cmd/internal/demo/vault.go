@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,35 +59,66 @@ func onVault(ctx context.Context, d *demo) error {
 	if err := d.setUp(ctx, setup, v); err != nil {
 		return err
 	}
-
-	d.say("2. Operations makes the vault there, and two further nodes of it. Each serves by itself.")
-	way, err := newProxy(v.Addr)
+	way, err := vaultrun.NewProxy(v, filepath.Join(d.dir, "hashicorp"))
 	if err != nil {
 		return err
 	}
-	defer way.close()
+	defer way.Close()
+
+	d.say("2. Operations makes the vault there, and two further nodes of it. Each serves by itself.")
 	if err := d.makeNodes(ctx, v, way); err != nil {
 		return err
 	}
-	stops := make(map[string]func() error)
-	defer func() {
-		for _, stop := range stops {
-			stop()
+	stop, err := d.serveAll(ctx)
+	defer stop()
+	if err != nil {
+		return err
+	}
+	if err := d.mintAndTurnOff(ctx); err != nil {
+		return err
+	}
+	if err := d.cutOneOff(ctx, way); err != nil {
+		return err
+	}
+	if err := d.loseVault(ctx, v); err != nil {
+		return err
+	}
+	if err := d.revokeAndVerify(ctx); err != nil {
+		return err
+	}
+	if err := stop(); err != nil {
+		return fmt.Errorf("not all nodes stopped in order: %w", err)
+	}
+	d.say("Held: off meant off on every replica when the command returned, minting needed no Vault within its lease and none was done beyond it, and every log is whole.")
+	return nil
+}
+
+// serveAll starts all nodes, and answers how to stop those that were started.
+func (d *demo) serveAll(ctx context.Context) (stop func() error, err error) {
+	var stops []func() error
+	stop = func() error {
+		var errs []error
+		for _, s := range stops {
+			errs = append(errs, s())
 		}
-	}()
+		return errors.Join(errs...)
+	}
 	for _, n := range nodes {
-		if stops[n], err = d.serve(ctx, n+"/signetd.yaml"); err != nil {
-			return err
+		s, err := d.serve(ctx, n+"/signetd.yaml")
+		if err != nil {
+			return stop, err
 		}
+		stops = append(stops, s)
 	}
 	d.use(cutOff + "/operator/client.yaml")
 	if err := d.showFile(d.config, "addresses:", "ca:"); err != nil {
-		return err
+		return stop, err
 	}
-	if err := d.members(ctx, "current", len(nodes)); err != nil {
-		return err
-	}
+	return stop, d.members(ctx, "current", len(nodes))
+}
 
+// mintAndTurnOff is what all replicas do together.
+func (d *demo) mintAndTurnOff(ctx context.Context) error {
 	d.say("3. A key and a policy are brought to one of them, and every one of them mints.")
 	pub, err := d.sealedImport(ctx)
 	if err != nil {
@@ -115,19 +147,27 @@ func onVault(ctx context.Context, d *demo) error {
 	if err := d.turnOff(ctx, "a drill", 0); err != nil {
 		return err
 	}
-	if _, err := d.must(ctx, "signet", "key", "enable", "asc-release", "--reason", "the drill is over"); err != nil {
-		return err
-	}
-	if _, err := d.mintEverywhere(ctx); err != nil {
-		return err
-	}
+	return d.turnOn(ctx, "the drill is over")
+}
 
+// turnOn enables the key, with which every node mints again.
+func (d *demo) turnOn(ctx context.Context, reason string) error {
+	if _, err := d.must(ctx, "signet", "key", "enable", "asc-release", "--reason", reason); err != nil {
+		return err
+	}
+	_, err := d.mintEverywhere(ctx)
+	return err
+}
+
+// cutOneOff is what becomes of one replica that does not reach Vault, and of a change that it does not hear of.
+func (d *demo) cutOneOff(ctx context.Context, way *vaultrun.Proxy) error {
 	d.say("5. " + cutOff + " is cut off from Vault. It goes on minting, for " + lease.String() + " at most: that is its lease.")
-	way.cut()
+	way.Plan(func(*http.Request) vaultrun.Fate { return vaultrun.Lost })
 	d.note("the way from " + cutOff + " to Vault is cut")
 	if _, err := d.mintAt(ctx, cutOff); err != nil {
 		return err
 	}
+
 	d.say("6. The key is turned off meanwhile. The command says for whom it waits, and returns when the lease has run out.")
 	if err := d.turnOff(ctx, "laptop lost, ticket 4711", lease); err != nil {
 		return err
@@ -140,18 +180,16 @@ func onVault(ctx context.Context, d *demo) error {
 	}
 
 	d.say("7. The way is mended. " + cutOff + " joins anew by itself, and knows that the key is off.")
-	way.mend()
+	way.Plan(nil)
 	d.note("the way from " + cutOff + " to Vault is mended")
 	if err := d.until(ctx, 3, "mint", "ios-release", "--config", caller(cutOff)); err != nil {
 		return err
 	}
-	if _, err := d.must(ctx, "signet", "key", "enable", "asc-release", "--reason", "the laptop was found"); err != nil {
-		return err
-	}
-	if _, err := d.mintEverywhere(ctx); err != nil {
-		return err
-	}
+	return d.turnOn(ctx, "the laptop was found")
+}
 
+// loseVault is what all replicas do without Vault, and what its administrator does to it when it is back.
+func (d *demo) loseVault(ctx context.Context, v *vaultrun.Vault) error {
 	d.say("8. Vault itself is killed. Minting goes on from memory; a change has to wait until Vault is back.")
 	if err := v.Kill(); err != nil {
 		return err
@@ -166,10 +204,12 @@ func onVault(ctx context.Context, d *demo) error {
 		return err
 	}
 	d.note("transit/keys/signet is rotated")
-	if _, err := d.must(ctx, "signet", "system", "rewrap"); err != nil {
-		return err
-	}
+	_, err := d.must(ctx, "signet", "system", "rewrap")
+	return err
+}
 
+// revokeAndVerify ends the key on all replicas, and reads all of their logs.
+func (d *demo) revokeAndVerify(ctx context.Context) error {
 	d.say("10. The key is revoked. What is still out there is added up over the logs of all nodes.")
 	if err := d.timed(ctx, "signet", "key", "revoke", "asc-release", "--reason", "the laptop was opened, ticket 4712", "--yes"); err != nil {
 		return err
@@ -186,12 +226,6 @@ func onVault(ctx context.Context, d *demo) error {
 			return err
 		}
 	}
-	for _, n := range nodes {
-		if err := stops[n](); err != nil {
-			return fmt.Errorf("%s did not stop in order: %w", n, err)
-		}
-	}
-	d.say("Held: off meant off on every replica when the command returned, minting needed no Vault within its lease and none was done beyond it, and every log is whole.")
 	return nil
 }
 
@@ -257,7 +291,7 @@ func (d *demo) setUp(ctx context.Context, script string, v *vaultrun.Vault) erro
 }
 
 // makeNodes makes the directories of all nodes. The last one reaches Vault by a way that can be cut.
-func (d *demo) makeNodes(ctx context.Context, v *vaultrun.Vault, way *proxy) error {
+func (d *demo) makeNodes(ctx context.Context, v *vaultrun.Vault, way *vaultrun.Proxy) error {
 	if _, err := d.must(ctx, "signetd", "init", "--dir", nodes[0], "--node", nodes[0], "--vault", "vault.yaml", "--listen", "127.0.0.1:0"); err != nil {
 		return err
 	}
@@ -270,7 +304,7 @@ func (d *demo) makeNodes(ctx context.Context, v *vaultrun.Vault, way *proxy) err
 			return err
 		}
 	}
-	if err := d.edit(cutOff, regexp.QuoteMeta(v.Address), "https://"+way.addr()); err != nil {
+	if err := errors.Join(d.edit(cutOff, regexp.QuoteMeta(v.Address), way.Address), d.edit(cutOff, `(?m)\bca: .*$`, "ca: "+way.CA)); err != nil {
 		return err
 	}
 	d.note(cutOff + "/signetd.yaml: vault.address leads to Vault by way of a proxy, which can be cut")
