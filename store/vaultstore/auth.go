@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -92,24 +91,6 @@ func (c *client) acquire(ctx context.Context) (string, lease, error) {
 	return s.Auth.ClientToken, newLease(time.Duration(s.Auth.LeaseDuration)*time.Second, s.Auth.Renewable), nil
 }
 
-// unecho keeps of an error of signing in what Vault is known to say: never what was sent.
-func (c *client) unecho(err error) error {
-	if status(err) == 0 {
-		return unanswered(err) // of the network or a file: it has no secret in it
-	}
-	a := &answer{Status: status(err)}
-	r, _ := errors.AsType[*vault.ResponseError](err)
-	for _, known := range slices.Concat(signInRefusals, []string{
-		"permission denied", "Vault is sealed", "missing client token", "lease count quota exceeded", "rate limit quota exceeded",
-	}) {
-		if r != nil && !r.RawError && strings.Contains(strings.Join(r.Errors, "\n"), known) {
-			a.Text = known
-			break
-		}
-	}
-	return a
-}
-
 func orElse(s, other string) string {
 	if s == "" {
 		return other
@@ -168,27 +149,19 @@ func (c *client) keep(ctx context.Context) {
 	var l lease
 	var fails int
 	for {
-		wait := l.ttl * 2 / 3
-		if fails > 0 {
-			wait = min(soonest<<min(fails-1, 10), latest)
-		}
-		var due <-chan time.Time
-		var t *time.Timer
-		if l.ttl > 0 {
-			t = time.NewTimer(max(wait, soonest))
-			due = t.C
+		var due <-chan time.Time // nil where there is nothing to wait for: it never comes
+		switch {
+		case l.ttl == 0:
+		case fails > 0:
+			due = time.After(min(soonest<<min(fails-1, 10), latest))
+		default:
+			due = time.After(max(l.ttl*2/3, soonest))
 		}
 		select {
 		case <-ctx.Done():
-			if t != nil {
-				t.Stop()
-			}
 			return
 		case l = <-c.leases:
 			fails = 0
-			if t != nil {
-				t.Stop()
-			}
 			continue
 		case <-due:
 		}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -202,13 +201,10 @@ func (c *client) again(ctx context.Context, f call) (*vault.Secret, error) {
 		if err == nil || n == tries || ctx.Err() != nil || errors.As(err, new(unsent)) || st != 0 && st < 500 && st != http.StatusTooManyRequests {
 			return s, err
 		}
-		t := time.NewTimer(time.Duration(n) * 50 * time.Millisecond)
 		select {
-		case <-t.C:
+		case <-time.After(time.Duration(n) * 50 * time.Millisecond):
 		case <-ctx.Done():
-			t.Stop()
 		case <-c.life.Done():
-			t.Stop()
 		}
 	}
 }
@@ -230,61 +226,4 @@ func (c *client) ended(outer context.Context, err error, what string) error {
 func timeout(err error) bool {
 	n, ok := errors.AsType[net.Error](err)
 	return ok && n.Timeout()
-}
-
-// unsent is the error of a call that was not made.
-type unsent struct{ error }
-
-func (u unsent) Unwrap() error { return u.error }
-
-// answer is Vault saying no.
-type answer struct {
-	Status int
-	Text   string // Vault's words; "" if they were not Vault's
-}
-
-func (a *answer) Error() string {
-	s := fmt.Sprintf("vault answered %d", a.Status)
-	if a.Text != "" {
-		s += ": " + a.Text
-	}
-	switch a.Status {
-	case http.StatusForbidden:
-		s += " (look at the policy in Vault, deploy/vault/policy.hcl)"
-	case http.StatusRequestEntityTooLarge:
-		s += " (the record is larger than Vault takes; look at max_entry_size and max_request_size)"
-	}
-	return s
-}
-
-// status is the HTTP status of a refusal of Vault's, or 0.
-func status(err error) int {
-	if a, ok := errors.AsType[*answer](err); ok {
-		return a.Status
-	}
-	if r, ok := errors.AsType[*vault.ResponseError](err); ok {
-		return r.StatusCode
-	}
-	return 0
-}
-
-// plain puts Vault's refusal into our words. What a proxy before it wrote, and whatever has a token in it, is left out.
-func (c *client) plain(err error) error {
-	r, ok := errors.AsType[*vault.ResponseError](err)
-	if !ok {
-		return unanswered(err)
-	}
-	a := &answer{Status: r.StatusCode}
-	if r.RawError {
-		return a
-	}
-	text := strings.Join(strings.Fields(strings.Join(r.Errors, "; ")), " ")
-	if token := c.vault.Token(); token != "" && strings.Contains(text, token) {
-		return a
-	}
-	if len(text) > 300 {
-		text = strings.ToValidUTF8(text[:300], "") + "…"
-	}
-	a.Text = text
-	return a
 }

@@ -52,6 +52,9 @@ const (
 	maxAnswer = 64 << 20
 )
 
+// Validate says what is wrong with the values, without opening what they name.
+func (c Config) Validate() error { return c.validate() }
+
 func (c *Config) validate() error {
 	u, err := url.Parse(c.Address)
 	switch {

@@ -71,7 +71,7 @@ func TestErrorsByName(t *testing.T) {
 // A KEK that is not looked at when it is made is looked at when it is used.
 func TestTransitLater(t *testing.T) {
 	if _, err := transit(t, "plainlater", map[string]any{}); !errors.Is(err, vaultstore.ErrUnfitKey) {
-		t.Errorf("OpenTransit = %v, want ErrUnfitKey", err)
+		t.Errorf("openTransit = %v, want ErrUnfitKey", err)
 	}
 	admin := config(t)
 	admin.Auth = vaultstore.Auth{TokenFile: file(t, theVault(t).Token)}

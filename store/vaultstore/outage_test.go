@@ -67,7 +67,7 @@ func TestSetUpAndOutages(t *testing.T) {
 	}
 	at := vaultstore.Place{Mount: "team/keys", Path: "prod/eu"}
 	b := open(t, cfg, at)
-	k, err := vaultstore.OpenTransit(t.Context(), cfg, "vault-transit:team/transit/root")
+	k, err := openTransit(t.Context(), cfg, "vault-transit:team/transit/root")
 	if err != nil {
 		t.Fatal(err)
 	}

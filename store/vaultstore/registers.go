@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 
 	vault "github.com/hashicorp/vault/api"
 
@@ -82,14 +81,6 @@ func (b *Backend) setRegister(ctx context.Context, name string, version uint64, 
 	return nil
 }
 
-// outcome says of a write that failed whether it may have happened: not where it was never sent, or Vault refused it.
-func outcome(err error) error {
-	if errors.As(err, new(unsent)) || refused(err) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", store.ErrUnknown, err)
-}
-
 // RemoveRegister implements store.Registers, with all that Vault knows of it. Like SetRegister it is one request, so that none
 // of ours is under way when it has answered: a later one could remove what was made anew. An error that is not
 // store.ErrUnknown says that it has not happened.
@@ -121,27 +112,4 @@ func (b *Backend) ListRegisters(ctx context.Context) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// names lists what lies in a folder.
-func (b *Backend) names(ctx context.Context, folder string) ([]string, error) {
-	s, err := b.c.again(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {
-		return v.ListWithContext(ctx, b.metadata(folder))
-	})
-	if err != nil || s == nil {
-		return nil, err
-	}
-	keys, _ := s.Data["keys"].([]any)
-	names := make([]string, 0, len(keys))
-	for _, key := range keys {
-		name, _ := key.(string)
-		names = append(names, name)
-	}
-	return names, nil
-}
-
-// refused says whether Vault itself, and not a proxy before it, refused a call of ours: it does that before it does anything.
-func refused(err error) bool {
-	a, ok := errors.AsType[*answer](err)
-	return ok && a.Text != "" && a.Status >= http.StatusBadRequest && a.Status < http.StatusInternalServerError
 }

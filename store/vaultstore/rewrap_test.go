@@ -13,7 +13,6 @@ import (
 	"github.com/p8signet/signet/store/envelope"
 	"github.com/p8signet/signet/store/kek"
 	"github.com/p8signet/signet/store/storetest"
-	"github.com/p8signet/signet/store/vaultstore"
 )
 
 func fileKEK(t *testing.T) envelope.KEK {
@@ -125,7 +124,7 @@ func TestRewrapAfterRotation(t *testing.T) {
 // A vault moves from a key in a file to one in Vault: one is added, the other dropped. In between each is enough alone.
 func TestRewrapFromFileToTransit(t *testing.T) {
 	f := fileKEK(t)
-	k, err := vaultstore.OpenTransit(t.Context(), config(t), "vault-transit:transit/signet") // with the least policy
+	k, err := openTransit(t.Context(), config(t), "vault-transit:transit/signet") // with the least policy
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +183,7 @@ func TestTransitKEKs(t *testing.T) {
 // With Vault gone a vault that a file opens too still opens; it is not rewrapped, and the answer says which KEK it is.
 func TestRewrapWithoutVault(t *testing.T) {
 	p := newProxy(t)
-	k, err := vaultstore.OpenTransit(t.Context(), p.config(t), "vault-transit:transit/signet")
+	k, err := openTransit(t.Context(), p.config(t), "vault-transit:transit/signet")
 	if err != nil {
 		t.Fatal(err)
 	}

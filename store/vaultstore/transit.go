@@ -17,6 +17,30 @@ import (
 // TransitScheme begins the URI of a KEK in Vault's transit engine: vault-transit:MOUNT/KEY.
 const TransitScheme = "vault-transit:"
 
+// ValidTransit says what is wrong with the URI of a KEK, without looking for it.
+func ValidTransit(uri string) error {
+	_, _, err := cutTransit(uri)
+	return err
+}
+
+func cutTransit(uri string) (mount, key string, err error) {
+	rest, ok := strings.CutPrefix(uri, TransitScheme)
+	if !ok {
+		return "", "", errTransitForm
+	}
+	path, err := mountPath("what "+TransitScheme+" names", rest)
+	if err != nil {
+		return "", "", err
+	}
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return "", "", errTransitForm
+	}
+	return path[:i], path[i+1:], nil
+}
+
+var errTransitForm = fmt.Errorf("a KEK in Vault is given as %sMOUNT/KEY", TransitScheme)
+
 // Transit is a KEK in Vault's transit engine. It implements envelope.KEK.
 //
 // The key is a derived one, and the associated data is the context that it is derived by: transit binds a plain
@@ -31,21 +55,8 @@ type Transit struct {
 	fit   atomic.Bool // it has been looked at
 }
 
-// OpenTransit returns the KEK that uri names, having looked at it: a key that is not derived, or does not authenticate what it
-// wraps, is refused.
-func OpenTransit(ctx context.Context, cfg Config, uri string) (*Transit, error) {
-	t, err := NewTransit(cfg, uri)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.Look(ctx); err != nil {
-		return nil, err
-	}
-	return t, nil
-}
-
-// NewTransit returns the KEK that uri names without asking Vault: it is looked at, as OpenTransit does it, when it is first used.
-// That is for a KEK beside others, which may be out of reach.
+// NewTransit returns the KEK that uri names without asking Vault, which may be out of reach: another KEK may do. It is looked at when
+// it is first used, or by Look.
 func NewTransit(cfg Config, uri string) (*Transit, error) {
 	mount, key, err := cutTransit(uri)
 	if err != nil {

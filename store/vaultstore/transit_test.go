@@ -21,12 +21,12 @@ func transit(t *testing.T, name string, data map[string]any) (*vaultstore.Transi
 	}
 	cfg := config(t)
 	cfg.Auth = vaultstore.Auth{TokenFile: file(t, v.Token)}
-	return vaultstore.OpenTransit(t.Context(), cfg, "vault-transit:transit/"+name)
+	return openTransit(t.Context(), cfg, "vault-transit:transit/"+name)
 }
 
 func TestTransit(t *testing.T) {
 	v := theVault(t)
-	k, err := vaultstore.OpenTransit(t.Context(), config(t), "vault-transit:transit/signet") // with the least policy
+	k, err := openTransit(t.Context(), config(t), "vault-transit:transit/signet") // with the least policy
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,13 +95,13 @@ func TestTransitRefused(t *testing.T) {
 		}
 	}
 	for _, uri := range []string{"vault-transit:", "vault-transit:transit", "vault-transit:a b/c", "file:kek", "vault-transit:transit/../x"} {
-		if _, err := vaultstore.OpenTransit(t.Context(), config(t), uri); err == nil {
+		if _, err := openTransit(t.Context(), config(t), uri); err == nil {
 			t.Errorf("%s: it is opened", uri)
 		}
 	}
 	cfg := config(t)
 	cfg.Auth = vaultstore.Auth{TokenFile: file(t, theVault(t).Token)}
-	if _, err := vaultstore.OpenTransit(t.Context(), cfg, "vault-transit:transit/nokey"); err == nil || !strings.Contains(err.Error(), "no such key") {
+	if _, err := openTransit(t.Context(), cfg, "vault-transit:transit/nokey"); err == nil || !strings.Contains(err.Error(), "no such key") {
 		t.Errorf("a key that is not there: %v", err)
 	}
 }
@@ -110,7 +110,7 @@ func TestTransitRefused(t *testing.T) {
 func TestVaultInVault(t *testing.T) {
 	at := fresh()
 	b := open(t, config(t), at)
-	k, err := vaultstore.OpenTransit(t.Context(), config(t), "vault-transit:transit/signet")
+	k, err := openTransit(t.Context(), config(t), "vault-transit:transit/signet")
 	if err != nil {
 		t.Fatal(err)
 	}

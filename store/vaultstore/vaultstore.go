@@ -42,6 +42,20 @@ type Place struct {
 	Path  string // below it; "" is DefaultPath
 }
 
+// Validate says what is wrong with the names, without looking for them.
+func (p Place) Validate() error {
+	_, _, err := p.clean()
+	return err
+}
+
+func (p Place) clean() (mount, path string, err error) {
+	if mount, err = mountPath("the mount of the store", orElse(p.Mount, DefaultMount)); err != nil {
+		return "", "", err
+	}
+	path, err = mountPath("the path of the store", orElse(p.Path, DefaultPath))
+	return mount, path, err
+}
+
 // Backend is a store in Vault. It implements store.Backend and store.Registers.
 type Backend struct {
 	c      *client
@@ -365,12 +379,6 @@ func (b *Backend) settle(ctx context.Context, old int64, id string, cause error)
 	return fmt.Errorf("%w: %w", store.ErrUnknown, cause)
 }
 
-// mismatch says whether Vault refused a check-and-set because another version is there.
-func mismatch(err error) bool {
-	a, ok := errors.AsType[*answer](err)
-	return ok && a.Status == http.StatusBadRequest && strings.Contains(a.Text, "check-and-set parameter did not match")
-}
-
 // mark writes down that there was a root, where that is not known to be done. A place where it is not, after a crash between
 // the first root and this, looks like one that never was when its root is deleted together with all that Vault knows of it; so
 // Open does it too, and after a failure the next Swap.
@@ -449,6 +457,23 @@ feed:
 	close(next)
 	wg.Wait()
 	return refs[:began], context.Cause(ctx)
+}
+
+// names lists what lies in a folder.
+func (b *Backend) names(ctx context.Context, folder string) ([]string, error) {
+	s, err := b.c.again(ctx, func(ctx context.Context, v *vault.Logical) (*vault.Secret, error) {
+		return v.ListWithContext(ctx, b.metadata(folder))
+	})
+	if err != nil || s == nil {
+		return nil, err
+	}
+	keys, _ := s.Data["keys"].([]any)
+	names := make([]string, 0, len(keys))
+	for _, key := range keys {
+		name, _ := key.(string)
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // List implements store.Backend. Vault lists them all at once.
