@@ -178,24 +178,10 @@ func (c *Client) verifyReceipt(r *signetv1.Receipt, sha256hex string) error {
 
 // Entries are the entries that a filter leaves, page by page. After an error there are no more.
 func (c *Client) Entries(ctx context.Context, f *signetv1.EntryFilter, order signetv1.EntryOrder, pageSize int32) iter.Seq2[*signetv1.StoredEntry, error] {
-	return func(yield func(*signetv1.StoredEntry, error) bool) {
-		req := &signetv1.ListEntriesRequest{Filter: f, Order: order, PageSize: pageSize}
-		for {
-			resp, err := c.ListEntries(ctx, req)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, e := range resp.GetEntries() {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
-				return
-			}
-		}
-	}
+	return paged(func(token string) ([]*signetv1.StoredEntry, string, error) {
+		resp, err := c.ListEntries(ctx, &signetv1.ListEntriesRequest{Filter: f, Order: order, PageSize: pageSize, PageToken: token})
+		return resp.GetEntries(), resp.GetNextPageToken(), err
+	})
 }
 
 // VerifyEntries fetches every entry under a checkpoint and computes the tree anew from their bytes: what the server lists is then

@@ -318,21 +318,20 @@ func (c *call) reused(ctx context.Context, failed string) bool {
 	ctx, cancel := context.WithTimeout(ctx, shareOf(ctx))
 	defer cancel()
 	ctx = context.WithValue(ctx, routeKey{}, &route{avoid: append(slices.Clip(c.avoid), failed)})
-	list := &signetv1.ListProfilesRequest{PageSize: 1000}
-	for {
-		var page signetv1.ListProfilesResponse
-		if err := c.ClientConnInterface.Invoke(ctx, signetv1.TokenService_ListProfiles_FullMethodName, list, &page); err != nil {
+	profiles := paged(func(token string) ([]*signetv1.Profile, string, error) {
+		list, page := &signetv1.ListProfilesRequest{PageSize: 1000, PageToken: token}, &signetv1.ListProfilesResponse{}
+		err := c.ClientConnInterface.Invoke(ctx, signetv1.TokenService_ListProfiles_FullMethodName, list, page)
+		return page.GetProfiles(), page.GetNextPageToken(), err
+	})
+	for p, err := range profiles {
+		switch {
+		case err != nil:
 			return false
-		}
-		for _, p := range page.GetProfiles() {
-			if p.GetName() == req.GetProfile() {
-				return p.GetReuse() == "per-principal" || p.GetReuse() == "shared"
-			}
-		}
-		if list.PageToken = page.GetNextPageToken(); list.PageToken == "" {
-			return false
+		case p.GetName() == req.GetProfile():
+			return p.GetReuse() == "per-principal" || p.GetReuse() == "shared"
 		}
 	}
+	return false
 }
 
 // single says whether a mint asks for something of its own: a new token, or one for one use.

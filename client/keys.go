@@ -12,24 +12,10 @@ import (
 
 // AllKeys are the keys that the caller may read, by name. After an error there are no more.
 func (c *Client) AllKeys(ctx context.Context) iter.Seq2[*signetv1.Key, error] {
-	return func(yield func(*signetv1.Key, error) bool) {
-		req := &signetv1.ListKeysRequest{PageSize: 1000}
-		for {
-			resp, err := c.ListKeys(ctx, req)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, k := range resp.GetKeys() {
-				if !yield(k, nil) {
-					return
-				}
-			}
-			if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
-				return
-			}
-		}
-	}
+	return paged(func(token string) ([]*signetv1.Key, string, error) {
+		resp, err := c.ListKeys(ctx, &signetv1.ListKeysRequest{PageSize: 1000, PageToken: token})
+		return resp.GetKeys(), resp.GetNextPageToken(), err
+	})
 }
 
 // Recipient gets the public key to which imports are sealed, and verifies that the vault's log key signed it. The bytes are the

@@ -10,22 +10,8 @@ import (
 // AllProfiles are the profiles that the caller's own grants let it mint, by name, each with what a mint of it would say now. After
 // an error there are no more.
 func (c *Client) AllProfiles(ctx context.Context) iter.Seq2[*signetv1.Profile, error] {
-	return func(yield func(*signetv1.Profile, error) bool) {
-		req := &signetv1.ListProfilesRequest{PageSize: 1000}
-		for {
-			resp, err := c.ListProfiles(ctx, req)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, p := range resp.GetProfiles() {
-				if !yield(p, nil) {
-					return
-				}
-			}
-			if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
-				return
-			}
-		}
-	}
+	return paged(func(token string) ([]*signetv1.Profile, string, error) {
+		resp, err := c.ListProfiles(ctx, &signetv1.ListProfilesRequest{PageSize: 1000, PageToken: token})
+		return resp.GetProfiles(), resp.GetNextPageToken(), err
+	})
 }
