@@ -86,75 +86,99 @@ func (c *Client) VerifyLogs(ctx context.Context, anchors []Signed, progress func
 // verifyLog verifies one log, and answers the head of the log before it and the gap in between, if there is one. Of an earlier log
 // the latest signed checkpoint is one more anchor.
 func (c *Client) verifyLog(ctx context.Context, log *VerifiedLog, anchors []Signed, acknowledged map[string]*Acknowledgement, progress func(int64) func(int64)) (auditlog.Checkpoint, *Gap, error) {
-	anchors = slices.DeleteFunc(slices.Clone(anchors), func(a Signed) bool { return a.Origin != log.Origin })
+	w := logWalk{log: log, shown: -1, acknowledged: acknowledged, report: func(int64) {}}
+	w.anchors = slices.DeleteFunc(slices.Clone(anchors), func(a Signed) bool { return a.Origin != log.Origin })
 	who := "the checkpoint is"
 	if log.Ended != nil {
 		who = "the first entry of the next log vouches for a log"
 		switch cp, err := c.Checkpoint(ctx, log.Origin.String()); {
 		case err == nil:
 			log.Note, log.NoteSize = cp.Note, cp.Size
-			anchors = append(anchors, cp)
+			w.anchors, w.shown = append(w.anchors, cp), len(w.anchors)
 		case !errors.Is(err, ErrLogEnded):
 			return auditlog.Checkpoint{}, nil, err
 		}
 	}
-	report := func(int64) {}
+	w.contained = make([]bool, len(w.anchors))
 	if progress != nil {
 		if f := progress(log.Size); f != nil {
-			report = f
+			w.report = f
 		}
 	}
-	contained := make([]bool, len(anchors))
-	compare := func(t *tree) {
-		for i, a := range anchors {
-			if a.Size == t.size {
-				contained[i] = a.Hash == t.hash()
-			}
-		}
-	}
-	var first *auditlog.Entry
-	see := func(e *auditlog.Entry, index int64) {
-		if index == 0 {
-			first = e
-		}
-		if e.Action == actionAcknowledge && e.Gap != nil && e.Principal != nil && acknowledges(e) {
-			if a := acknowledged[e.Gap.ID]; a == nil || e.Time.Before(a.Time) {
-				acknowledged[e.Gap.ID] = &Acknowledgement{By: e.Principal.ID, Time: e.Time.UTC(), Reason: e.Justification}
-			}
-		}
-	}
-	grown := func(t *tree) {
-		compare(t)
-		report(t.size)
-	}
-	grown(&tree{})
-	err := c.walk(ctx, log.Checkpoint, who, see, grown)
+	w.grown(&tree{})
+	err := c.walk(ctx, log.Checkpoint, who, w.see, w.grown)
 	if errors.Is(err, ErrArchived) {
-		if log.From, err = c.walkBack(ctx, log.Checkpoint, who, see, grown); err == nil {
-			err = c.containedBefore(ctx, log, anchors, contained)
+		if log.From, err = c.walkBack(ctx, log.Checkpoint, who, w.see, w.grown); err == nil {
+			err = c.containedBefore(ctx, log, w.anchors, w.contained)
 		}
 	}
 	if err != nil {
 		return auditlog.Checkpoint{}, nil, err
 	}
-	for i, a := range anchors {
-		if contained[i] {
-			continue
-		}
-		if log.Ended != nil && i == len(anchors)-1 && log.Note != nil {
-			return auditlog.Checkpoint{}, nil, fmt.Errorf("%w: the log does not contain the checkpoint of %d entries that the server shows of it", ErrUnverified, a.Size)
-		}
-		log.Missing = append(log.Missing, a)
+	if err := w.missing(); err != nil {
+		return auditlog.Checkpoint{}, nil, err
 	}
-	if first == nil || first.Action != actionGap || first.Gap == nil || first.Gap.Log == "" {
+	return w.before()
+}
+
+// logWalk is what is found out about one log while its entries are walked through.
+type logWalk struct {
+	log          *VerifiedLog
+	anchors      []Signed
+	contained    []bool                      // of the anchors
+	shown        int                         // which of the anchors the server has just shown; -1: none
+	first        *auditlog.Entry             // of the log; nil while it was not seen
+	acknowledged map[string]*Acknowledgement // by gap, of all logs
+	report       func(done int64)
+}
+
+// see takes in an entry.
+func (w *logWalk) see(e *auditlog.Entry, index int64) {
+	if index == 0 {
+		w.first = e
+	}
+	if e.Action == actionAcknowledge && e.Gap != nil && e.Principal != nil && acknowledges(e) {
+		if a := w.acknowledged[e.Gap.ID]; a == nil || e.Time.Before(a.Time) {
+			w.acknowledged[e.Gap.ID] = &Acknowledgement{By: e.Principal.ID, Time: e.Time.UTC(), Reason: e.Justification}
+		}
+	}
+}
+
+// grown compares the tree, as far as it has grown, with the anchors.
+func (w *logWalk) grown(t *tree) {
+	for i, a := range w.anchors {
+		if a.Size == t.size {
+			w.contained[i] = a.Hash == t.hash()
+		}
+	}
+	w.report(t.size)
+}
+
+// missing notes the anchors that the log does not contain. What the server itself has just shown must not be among them.
+func (w *logWalk) missing() error {
+	for i, a := range w.anchors {
+		switch {
+		case w.contained[i]:
+		case i == w.shown:
+			return fmt.Errorf("%w: the log does not contain the checkpoint of %d entries that the server shows of it", ErrUnverified, a.Size)
+		default:
+			w.log.Missing = append(w.log.Missing, a)
+		}
+	}
+	return nil
+}
+
+// before is the head of the log before this one, and the gap in between, as the first entry tells; nil where there is none.
+func (w *logWalk) before() (auditlog.Checkpoint, *Gap, error) {
+	if w.first == nil || w.first.Action != actionGap || w.first.Gap == nil || w.first.Gap.Log == "" {
 		return auditlog.Checkpoint{}, nil, nil
 	}
-	g := first.Gap
-	before := auditlog.Checkpoint{Origin: auditlog.Origin{Vault: log.Origin.Vault, Node: log.Origin.Node, Log: g.Log}, Size: g.Size, Hash: g.Hash}
-	if err := before.Origin.Validate(); err != nil {
+	g, origin := w.first.Gap, w.log.Origin
+	origin.Log = g.Log
+	if err := origin.Validate(); err != nil {
 		return auditlog.Checkpoint{}, nil, fmt.Errorf("%w: the first entry names no log: %w", ErrUnverified, err)
 	}
-	return before, &Gap{ID: g.ID, Detail: first.Reason, Found: first.Time.UTC()}, nil
+	return auditlog.Checkpoint{Origin: origin, Size: g.Size, Hash: g.Hash}, &Gap{ID: g.ID, Detail: w.first.Reason, Found: w.first.Time.UTC()}, nil
 }
 
 // containedBefore has the anchors proved that end before the first entry of a log that is there: by consistency with a checkpoint
