@@ -50,9 +50,6 @@ type Config struct {
 	// Lease is how long this replica may mint without hearing from a store that it shares with others, and so how long a change
 	// may have to wait for it: from store.MinBound to store.MaxBound, DefaultLease when 0. A store of its own has no use for it.
 	Lease time.Duration
-	// Enroll makes a node known that the vault does not know yet; without it such a one is refused. One that is known and has a
-	// log is refused with it.
-	Enroll bool
 	// MinFree is how many bytes must be free where the log lies for minting to go on; 64 MiB when 0.
 	MinFree int64
 	// Version is what GetStatus says the program is.

@@ -42,7 +42,11 @@ func fsck(ctx context.Context, cfg Config) (report Report, err error) {
 		return Report{}, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	found, snap, err := fsckStore(ctx, st)
+	found, err := st.Fsck(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	snap, err := st.Reload(ctx)
 	if err != nil {
 		return Report{}, err
 	}
@@ -64,24 +68,6 @@ func fsck(ctx context.Context, cfg Config) (report Report, err error) {
 		report.add("%s", f.text)
 	}
 	return report, nil
-}
-
-// fsckStore looks at the store. Other nodes may share it and change it meanwhile, and then what is missing of an old root is no
-// damage: it is looked at anew.
-func fsckStore(ctx context.Context, st *store.Store) (found store.Report, snap *store.Snapshot, err error) {
-	const tries = 10
-	for range tries {
-		if found, err = st.Fsck(ctx); err != nil {
-			return store.Report{}, nil, err
-		}
-		if snap, err = st.Reload(ctx); err != nil {
-			return store.Report{}, nil, err
-		}
-		if len(found.Damaged) == 0 || snap.RootID() == found.Root {
-			return found, snap, nil
-		}
-	}
-	return store.Report{}, nil, errors.New("the store was changed each time while it was looked at")
 }
 
 func openGap(gap store.Gap) string {

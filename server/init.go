@@ -112,23 +112,40 @@ func IssueCertificate(ctx context.Context, cfg Config, by string, req Certificat
 }
 
 func issueCertificate(ctx context.Context, cfg Config, by string, req CertificateRequest) (*Certificate, error) {
-	if err := cfg.validateVault(); err != nil {
-		return nil, fmt.Errorf("server config: %w", err)
-	}
-	if !slices.Contains(cfg.Operators, by) {
-		return nil, fmt.Errorf("%q is not an operator of this vault", by)
-	}
-	core, err := openCore(ctx, cfg, authority.Watcher{}, 0)
+	var c Certificate
+	err := asOperator(ctx, cfg, by, authority.Config{}, func(core *authority.Authority, operator policy.Principal) (err error) {
+		c, err = issue(ctx, core, operator, req)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	operator := policy.Principal{Kind: policy.PrincipalMTLS, ID: by, Peer: "local, no server running"}
-	issued, err := core.System.IssueCertificate(ctx, operator, authority.CertificateRequest{
-		Request: authority.Request{ID: uuid.Must(uuid.NewV7()).String()}, CSR: req.CSR, URI: req.URI, Hosts: req.Hosts, TTL: req.TTL,
-	})
-	if err := errors.Join(err, core.Close()); err != nil {
-		return nil, err
-	}
-	c := Certificate(issued)
 	return &c, nil
 }
+
+// asOperator opens the core of a vault that no server has open for this node, and does something in it in the name of the operator
+// whose full id is by. as is what openCore wants to know beside cfg.
+func asOperator(ctx context.Context, cfg Config, by string, as authority.Config, do func(*authority.Authority, policy.Principal) error) error {
+	if err := cfg.validateVault(); err != nil {
+		return fmt.Errorf("server config: %w", err)
+	}
+	if !slices.Contains(cfg.Operators, by) {
+		return fmt.Errorf("%q is not an operator of this vault", by)
+	}
+	core, err := openCore(ctx, cfg, as)
+	if err != nil {
+		return err
+	}
+	err = do(core, policy.Principal{Kind: policy.PrincipalMTLS, ID: by, Peer: "local, no server running"})
+	return errors.Join(err, core.Close())
+}
+
+func issue(ctx context.Context, core *authority.Authority, operator policy.Principal, req CertificateRequest) (Certificate, error) {
+	issued, err := core.System.IssueCertificate(ctx, operator, authority.CertificateRequest{
+		Request: newRequest(), CSR: req.CSR, URI: req.URI, Hosts: req.Hosts, TTL: req.TTL,
+	})
+	return Certificate(issued), err
+}
+
+// newRequest is a request that comes by no call.
+func newRequest() authority.Request { return authority.Request{ID: uuid.Must(uuid.NewV7()).String()} }

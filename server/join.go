@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-
-	"github.com/google/uuid"
 
 	"github.com/p8signet/signet/server/internal/authority"
 	"github.com/p8signet/signet/server/policy"
@@ -43,41 +40,34 @@ func Join(ctx context.Context, cfg Config, by string, reqs []CertificateRequest)
 }
 
 func join(ctx context.Context, cfg Config, by string, reqs []CertificateRequest) (*Joined, error) {
-	if err := cfg.validateVault(); err != nil {
-		return nil, fmt.Errorf("server config: %w", err)
-	}
-	if !slices.Contains(cfg.Operators, by) {
-		return nil, fmt.Errorf("%q is not an operator of this vault", by)
-	}
-	cfg.Enroll = true
-	core, err := openCore(ctx, cfg, authority.Watcher{}, 0)
-	if err != nil {
-		return nil, err
-	}
-	j, err := admit(ctx, core, by, reqs)
-	if err := errors.Join(err, core.Close()); err != nil {
+	known := false
+	j := &Joined{}
+	err := asOperator(ctx, cfg, by, authority.Config{Enroll: true}, func(core *authority.Authority, operator policy.Principal) error {
+		known = true
+		return j.fill(ctx, core, operator, reqs)
+	})
+	switch {
+	case err != nil && known:
 		return nil, fmt.Errorf("%w: %w", ErrNodeLeft, err)
+	case err != nil:
+		return nil, err
 	}
 	return j, nil
 }
 
-// admit issues the certificates of a node that was made known.
-func admit(ctx context.Context, core *authority.Authority, by string, reqs []CertificateRequest) (*Joined, error) {
-	operator := policy.Principal{Kind: policy.PrincipalMTLS, ID: by, Peer: "local, no server running"}
-	request := func() authority.Request { return authority.Request{ID: uuid.Must(uuid.NewV7()).String()} }
-	status, err := core.System.Status(ctx, operator, request())
+// fill has the certificates issued of a node that was made known, and says what else it needs.
+func (j *Joined) fill(ctx context.Context, core *authority.Authority, operator policy.Principal, reqs []CertificateRequest) error {
+	status, err := core.System.Status(ctx, operator, newRequest())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	j := &Joined{VaultID: status.VaultID, LogOrigin: status.Log.Origin, LogKey: status.Log.VerifierKey}
+	j.VaultID, j.LogOrigin, j.LogKey = status.VaultID, status.Log.Origin, status.Log.VerifierKey
 	for _, req := range reqs {
-		issued, err := core.System.IssueCertificate(ctx, operator, authority.CertificateRequest{
-			Request: request(), CSR: req.CSR, URI: req.URI, Hosts: req.Hosts, TTL: req.TTL,
-		})
+		issued, err := issue(ctx, core, operator, req)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		j.Certificates = append(j.Certificates, Certificate(issued))
+		j.Certificates = append(j.Certificates, issued)
 	}
-	return j, nil
+	return nil
 }

@@ -13,6 +13,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,10 +91,8 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 		tracing: newTracing(cfg.Traces),
 		inside:  bufconn.Listen(insideBuffer),
 	}
-	if cfg.Lease == 0 {
-		cfg.Lease = DefaultLease
-	}
-	if s.core, err = openCore(ctx, cfg, authority.Watcher{Batch: s.metrics.batch, Stage: s.tracing.watch()}, cfg.Lease); err != nil {
+	as := authority.Config{Bound: cmp.Or(cfg.Lease, DefaultLease), Watcher: authority.Watcher{Batch: s.metrics.batch, Stage: s.tracing.watch()}}
+	if s.core, err = openCore(ctx, cfg, as); err != nil {
 		return nil, err
 	}
 	s.metrics.known = s.core.Tokens.HasProfile
@@ -169,9 +168,9 @@ func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
 	return store.Open(ctx, store.Config{Backend: cfg.Backend, KEKs: cfg.KEKs, Node: cfg.Node, Vault: cfg.VaultID, Now: cfg.Now, Logger: cfg.logger()})
 }
 
-// openCore opens store and log; the core closes both, but not the backend.
-// A bound of 0 is for who serves nobody, and so is no replica.
-func openCore(ctx context.Context, cfg Config, watcher authority.Watcher, bound time.Duration) (*authority.Authority, error) {
+// openCore opens store and log; the core closes both, but not the backend. as is what cfg does not say: Bound (0 is for who serves
+// nobody, and so is no replica), Enroll and Watcher.
+func openCore(ctx context.Context, cfg Config, as authority.Config) (*authority.Authority, error) {
 	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -179,24 +178,12 @@ func openCore(ctx context.Context, cfg Config, watcher authority.Watcher, bound 
 	if err := cfg.makeLogDir(); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	var keks []string
+	as.Store, as.LogFS, as.Node, as.Operators, as.TrustDomain = st, cfg.logFS(), cfg.Node, cfg.Operators, cfg.TrustDomain
+	as.MinFree, as.Now, as.Logger = cfg.MinFree, cfg.Now, cfg.logger()
 	for _, k := range cfg.KEKs {
-		keks = append(keks, k.URI())
+		as.KEKs = append(as.KEKs, k.URI())
 	}
-	return authority.Open(ctx, authority.Config{
-		Store:       st,
-		LogFS:       cfg.logFS(),
-		Node:        cfg.Node,
-		Operators:   cfg.Operators,
-		TrustDomain: cfg.TrustDomain,
-		KEKs:        keks,
-		Bound:       bound,
-		Enroll:      cfg.Enroll,
-		MinFree:     cfg.MinFree,
-		Now:         cfg.Now,
-		Logger:      cfg.logger(),
-		Watcher:     watcher,
-	})
+	return authority.Open(ctx, as)
 }
 
 // Serve answers calls on l until Shutdown, which makes it return nil. It closes l. Connections beyond the limit wait
@@ -214,20 +201,16 @@ func (s *Server) Serve(l net.Listener) error {
 		case <-ended:
 		}
 	}()
-	err := s.serve(l)
+	err := s.grpc.Serve(netutil.LimitListener(l, s.limits.Connections))
+	if errors.Is(err, grpc.ErrServerStopped) {
+		err = nil // Shutdown came first
+	}
 	select {
-	case err := <-lost:
-		return err
+	case why := <-lost:
+		return why
 	default:
 		return err
 	}
-}
-
-func (s *Server) serve(l net.Listener) error {
-	if err := s.grpc.Serve(netutil.LimitListener(l, s.limits.Connections)); !errors.Is(err, grpc.ErrServerStopped) {
-		return err
-	}
-	return nil // Shutdown came first
 }
 
 // Ready says why the server cannot mint now, or nil.
