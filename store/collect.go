@@ -38,9 +38,6 @@ func (s *Store) garbage(ctx context.Context) ([]Ref, error) {
 		return nil, err
 	}
 	defer s.unlock()
-	if s.closed.Load() {
-		return nil, ErrClosed
-	}
 	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}

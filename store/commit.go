@@ -115,47 +115,49 @@ func (s *Store) Commit(ctx context.Context, tx *Tx, head LogHead) (*Snapshot, er
 		return nil, fmt.Errorf("committing: %w", err)
 	}
 	defer s.unlock()
-	if s.closed.Load() {
-		return nil, fmt.Errorf("committing: %w", ErrClosed)
-	}
-	if err := s.settle(ctx); err != nil {
-		return nil, fmt.Errorf("committing: an earlier change is not settled, and nothing is changed before it is: %w", err)
-	}
-	if tx.base.id != s.Snapshot().id {
-		return nil, fmt.Errorf("committing: %w", ErrConflict)
-	}
-	if err := tx.SetLogHead(head); err != nil {
-		return nil, fmt.Errorf("committing: %w", err)
-	}
-	next, change, err := tx.build()
+	next, err := s.commit(ctx, tx, head)
 	if err != nil {
 		return nil, fmt.Errorf("committing: %w", err)
 	}
+	return next, nil
+}
+
+func (s *Store) commit(ctx context.Context, tx *Tx, head LogHead) (*Snapshot, error) {
+	if err := s.settle(ctx); err != nil {
+		return nil, fmt.Errorf("an earlier change is not settled, and nothing is changed before it is: %w", err)
+	}
+	if tx.base.id != s.Snapshot().id {
+		return nil, ErrConflict
+	}
+	if err := tx.SetLogHead(head); err != nil {
+		return nil, err
+	}
+	next, change, err := tx.build()
+	if err != nil {
+		return nil, err
+	}
 	switch err := s.cfg.Backend.Swap(ctx, change); {
 	case err == nil:
-		if err := s.adopt(next); err != nil {
-			return nil, fmt.Errorf("committing: %w", err)
-		}
-		return next, nil
+		return next, s.adopt(next)
 	case errors.Is(err, ErrConflict):
 		if _, err := s.reload(ctx); err != nil {
 			// Not ErrConflict: there is no new state to decide on.
-			return nil, fmt.Errorf("committing: the store has changed in the meantime: %w", err)
+			return nil, fmt.Errorf("the store has changed in the meantime: %w", err)
 		}
-		return nil, fmt.Errorf("committing: %w", ErrConflict)
+		return nil, ErrConflict
 	case errors.Is(err, ErrUnknown):
 		u := &unsettled{tx: tx.id, next: next}
 		s.unsettled = u
 		s.cfg.Logger.WarnContext(ctx, "the outcome of a commit is unknown and is being settled", slog.String("commit", tx.id), slog.Any("error", err))
 		if serr := s.settle(ctx); serr != nil {
-			return nil, fmt.Errorf("committing: %w; %w", err, serr)
+			return nil, fmt.Errorf("%w; %w", err, serr)
 		}
 		if u.happened {
 			return s.Snapshot(), nil
 		}
-		return nil, fmt.Errorf("committing: it failed and has not happened: %w", unUnknown{err})
+		return nil, fmt.Errorf("it failed and has not happened: %w", unUnknown{err})
 	default:
-		return nil, fmt.Errorf("committing: %w", err)
+		return nil, err
 	}
 }
 
@@ -187,9 +189,6 @@ func (s *Store) Settle(ctx context.Context) error {
 		return fmt.Errorf("settling: %w", err)
 	}
 	defer s.unlock()
-	if s.closed.Load() {
-		return ErrClosed
-	}
 	return s.settle(ctx)
 }
 

@@ -30,9 +30,6 @@ func (s *Store) Fsck(ctx context.Context) (Report, error) {
 		return Report{}, fmt.Errorf("checking the store: %w", err)
 	}
 	defer s.unlock()
-	if s.closed.Load() {
-		return Report{}, fmt.Errorf("checking the store: %w", ErrClosed)
-	}
 	for range loadTries {
 		r, err := s.fsck(ctx)
 		if err != nil {

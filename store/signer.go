@@ -207,16 +207,9 @@ func (s *Store) Signer(ctx context.Context, snap *Snapshot, name string, version
 	if snap == nil {
 		snap = s.Snapshot()
 	}
-	st := snap.keyState(name)
-	if st.key == nil {
-		if err := snap.Damaged(name); err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("key %s: %w", name, ErrNotFound)
-	}
-	v, ok := st.key.Version(version)
-	if !ok {
-		return nil, fmt.Errorf("key %s, version %d: %w", name, version, ErrNoVersion)
+	v, err := snap.version(name, version)
+	if err != nil {
+		return nil, err
 	}
 	at := signerKey{name, version, v.Fingerprint}
 	if c := s.signers.get(at); c != nil {
@@ -256,20 +249,12 @@ func (s *Store) PublicKey(ctx context.Context, snap *Snapshot, name string, vers
 	if snap == nil {
 		snap = s.Snapshot()
 	}
-	key, ok := snap.Key(name)
-	if !ok {
-		if err := snap.Damaged(name); err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("key %s: %w", name, ErrNotFound)
-	}
-	v, ok := key.Version(version)
-	if !ok {
-		return nil, fmt.Errorf("key %s, version %d: %w", name, version, ErrNoVersion)
+	v, err := snap.version(name, version)
+	if err != nil {
+		return nil, err
 	}
 	c := s.signers.get(signerKey{name, version, v.Fingerprint})
 	if c == nil {
-		var err error
 		c, err = s.openSigner(ctx, snap, record{kind: recordSecret, name: name, number: version}, v.Fingerprint)
 		if err != nil {
 			return nil, err
@@ -282,6 +267,22 @@ func (s *Store) PublicKey(ctx context.Context, snap *Snapshot, name string, vers
 	}
 	alone := *public // so as not to keep the private half alive
 	return &alone, nil
+}
+
+// version is one version of a key that opens. ErrNotFound, ErrNoVersion, ErrDamaged.
+func (s *Snapshot) version(name string, n int) (KeyVersion, error) {
+	key, ok := s.Key(name)
+	if !ok {
+		if err := s.Damaged(name); err != nil {
+			return KeyVersion{}, err
+		}
+		return KeyVersion{}, fmt.Errorf("key %s: %w", name, ErrNotFound)
+	}
+	v, ok := key.Version(n)
+	if !ok {
+		return KeyVersion{}, fmt.Errorf("key %s, version %d: %w", name, n, ErrNoVersion)
+	}
+	return v, nil
 }
 
 // openSigner opens a PKCS#8 record. fingerprint is whose key it must be, "" for

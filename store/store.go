@@ -80,10 +80,11 @@ type Store struct {
 	src     source
 	current atomic.Pointer[Snapshot]
 	signers signers
-	closed  atomic.Bool
 
-	turn      chan struct{} // one commit, settlement or reload at a time; of capacity 1, so that waiting ends with the context
-	unsettled *unsettled    // the turn's holder's: what the last commit left unknown
+	turn chan struct{} // one commit, settlement or reload at a time; of capacity 1, so that waiting ends with the context
+	// The turn's holder's:
+	closed    bool
+	unsettled *unsettled // what the last commit left unknown
 }
 
 // Create makes a vault: a root key wrapped by every KEK, a first root, and what
@@ -213,14 +214,19 @@ func newStore(cfg Config, vault string) *Store {
 // Snapshot is the state as of the last commit: one atomic load.
 func (s *Store) Snapshot() *Snapshot { return s.current.Load() }
 
-// lock waits for the turn, for as long as ctx lasts: who holds it may be waiting for a Backend that does not answer.
+// lock waits for the turn, for as long as ctx lasts: who holds it may be waiting for a Backend that does not answer. ErrClosed: there
+// are no more turns.
 func (s *Store) lock(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if s.closed {
+		s.unlock()
+		return ErrClosed
+	}
+	return nil
 }
 
 func (s *Store) unlock() { <-s.turn }
@@ -235,9 +241,6 @@ func (s *Store) Reload(ctx context.Context) (*Snapshot, error) {
 		return nil, fmt.Errorf("reloading the store: %w", err)
 	}
 	defer s.unlock()
-	if s.closed.Load() {
-		return nil, ErrClosed
-	}
 	return s.reload(ctx)
 }
 
@@ -315,9 +318,10 @@ func (s *Snapshot) follows(cur *Snapshot) bool {
 func (s *Store) Close() error {
 	s.turn <- struct{}{}
 	defer s.unlock()
-	if s.closed.Swap(true) {
+	if s.closed {
 		return nil
 	}
+	s.closed = true
 	s.signers.close()
 	s.Snapshot().keys.wipe()
 	return nil
