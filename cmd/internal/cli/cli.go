@@ -133,8 +133,8 @@ func Version(program string, env Env) *cobra.Command {
 }
 
 // Run builds the command tree, executes it and answers the exit code. What fails before a command's own code began is a mistake on
-// the command line; the whole help is not thrown after it. What ended because ctx was canceled is not told at all. A command whose output could not be written has failed, whether it looked
-// or not.
+// the command line; the whole help is not thrown after it. What ended because ctx was canceled is not told at all. A command whose
+// output could not be written has failed, whether it looked or not.
 func Run(ctx context.Context, build func(Env) *cobra.Command, env Env) int {
 	out := &output{w: env.Stdout}
 	env.Stdout = out
@@ -297,6 +297,20 @@ func Group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	}
 	c.AddCommand(subs...)
 	return c
+}
+
+// Version is a program's command version.
+func Version(program string, env Env) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the program's version",
+		Example: "  " + program + " version",
+		Args:    Args(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(c.OutOrStdout(), program+" "+env.Version)
+			return err
+		},
+	}
 }
 
 // Count is "1 test" or "3 tests".

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -85,8 +86,8 @@ func (p *program) certify(ctx context.Context, dir, uri, out string) error {
 		}
 		for name, data := range map[string][]byte{
 			"key.pem":  key,
-			"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}),
-			"ca.pem":   pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.CA}),
+			"cert.pem": certificatePEM(cert.DER),
+			"ca.pem":   certificatePEM(cert.CA),
 		} {
 			if err := cli.WriteNew(filepath.Join(tmp, name), data, 0o600); err != nil {
 				return err
@@ -107,19 +108,38 @@ func (p *program) certify(ctx context.Context, dir, uri, out string) error {
 
 // newRequest makes a key, as PEM, and a PKCS#10 request of it, as DER.
 func newRequest() (key, csr []byte, err error) {
-	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	priv, key, err := newKey()
+	if err != nil {
+		return nil, nil, err
+	}
+	csr, err = requestOf(priv)
+	return key, csr, err
+}
+
+// newKey makes a key, and its PEM, which has the form of the files that Apple gives out.
+func newKey() (*ecdsa.PrivateKey, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a key: %w", err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(priv)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("writing the key: %w", err)
 	}
-	csr, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, priv)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making the certificate request: %w", err)
+	return key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// requestOf is a PKCS#10 request for a key, as DER.
+func requestOf(key crypto.PrivateKey) ([]byte, error) {
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("the certificate's key does not sign")
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), csr, nil
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, signer)
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate request: %w", err)
+	}
+	return csr, nil
 }
 
 // issue asks the running server, and opens the vault where none answers. Two processes of one node never have it open: the lock of

@@ -2,12 +2,7 @@ package daemon
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -134,7 +129,7 @@ func (p *program) keepDev(ctx context.Context, conf *config) error {
 		if err != nil {
 			return err
 		}
-		csr, err := requestOf(pair)
+		csr, err := requestOf(pair.PrivateKey)
 		if err != nil {
 			return err
 		}
@@ -166,7 +161,7 @@ func (p *program) createDev(ctx context.Context, dir, listen string) error {
 		if err := os.Mkdir(filepath.Join(tmp, exampleDir), 0o700); err != nil {
 			return fmt.Errorf("creating the examples: %w", err)
 		}
-		key, err := newKeyFile()
+		_, key, err := newKey() // of nobody's
 		if err != nil {
 			return err
 		}
@@ -175,19 +170,6 @@ func (p *program) createDev(ctx context.Context, dir, listen string) error {
 			cli.WriteNew(filepath.Join(tmp, examplePolicy), []byte(exampleText), 0o600),
 		)
 	})
-}
-
-// newKeyFile is a file of the form that Apple gives out, with a key of nobody's.
-func newKeyFile() ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making a key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("writing the key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 // printNext asks the vault, as its operator, how far its user is, and prints the next three commands from there.

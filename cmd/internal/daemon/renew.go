@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -35,7 +33,7 @@ func (p *program) renew(ctx context.Context, dir string, more []string) error {
 	if err != nil {
 		return err
 	}
-	csr, err := requestOf(pair)
+	csr, err := requestOf(pair.PrivateKey)
 	if err != nil {
 		return err
 	}
@@ -60,21 +58,8 @@ func (p *program) renew(ctx context.Context, dir string, more []string) error {
 	)
 }
 
-// requestOf is a PKCS#10 request for the key of a pair.
-func requestOf(pair tls.Certificate) ([]byte, error) {
-	signer, ok := pair.PrivateKey.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("the certificate's key does not sign")
-	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, signer)
-	if err != nil {
-		return nil, fmt.Errorf("making the certificate request: %w", err)
-	}
-	return csr, nil
-}
-
 func replaceCertificate(path string, cert *server.Certificate) error {
-	return cli.Replace(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}), 0o600)
+	return cli.Replace(path, certificatePEM(cert.DER), 0o600)
 }
 
 // ownPair is the server's certificate with its key. One that another CA made is not ours to renew: callers trust that CA, and
