@@ -177,20 +177,6 @@ func (c *core) lastLook(ctx context.Context, call call) error {
 	return withheld(err)
 }
 
-// publish makes a snapshot the state that is decided on. Only a holder of the change lock calls it. A stop forbids
-// minting on it, whatever the snapshot says.
-func (c *core) publish(snap *store.Snapshot, stop *Error) {
-	before := c.state.Load()
-	if before != nil && before.snap == snap && stop == nil && !before.found {
-		return
-	}
-	next := newState(before, snap, c.node, c.operators, c.logger)
-	if stop != nil {
-		next.stop, next.found = stop, true
-	}
-	c.state.Store(next)
-}
-
 // obstacles are why the node mints nothing now; none when it can.
 func (c *core) obstacles(s *state) []error {
 	var all []error

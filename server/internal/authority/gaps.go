@@ -25,13 +25,18 @@ type finding struct {
 	above uint64 // a revision that was seen, and that the root's must exceed
 }
 
-// publish makes the store's snapshot the state that is decided on; a gap that was found forbids minting on it.
+// publish makes the store's snapshot the state that is decided on. A gap that was found and is not in the root yet forbids minting on
+// it, whatever the snapshot says. Only a holder of the change lock calls it.
 func (g *gaps) publish() {
-	var stop *Error
-	if g.found != nil {
-		stop = stopped(g.found.gap.ID)
+	before, snap := g.state.Load(), g.store.Snapshot()
+	if before != nil && before.snap == snap && g.found == nil && !before.found {
+		return
 	}
-	g.core.publish(g.store.Snapshot(), stop)
+	next := newState(before, snap, g.node, g.operators, g.logger)
+	if g.found != nil {
+		next.stop, next.found = stopped(g.found.gap.ID), true
+	}
+	g.state.Store(next)
 }
 
 // settleGap brings a gap that was found into the root, and the log to the id that the root names. Every step is
