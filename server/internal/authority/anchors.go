@@ -88,7 +88,7 @@ func (c *changer) lastAnchored() time.Time {
 
 // leaveAnchor leaves the checkpoint of an end in order, as far as that can be done soon.
 func (c *changer) leaveAnchor(ctx context.Context) {
-	if c.replicas.peers == nil {
+	if !c.replicas.shared() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)

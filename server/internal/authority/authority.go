@@ -175,7 +175,7 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 		stop:     stop,
 	}
 	a.done.Go(func() { a.housekeep(background) })
-	if c.replicas.peers != nil {
+	if c.replicas.shared() {
 		a.done.Go(func() { c.follow(background) })
 	}
 	if c.replicas.member() {

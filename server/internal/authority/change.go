@@ -114,7 +114,7 @@ func (c *changer) attempt(ctx context.Context, call *call, o audit.AppendOptions
 		return store.ErrConflict // it was replaced since it was decided on
 	}
 	switch err := work(call, tx); {
-	case errors.Is(err, errMade) && c.store.Replicated():
+	case errors.Is(err, errMade) && c.replicas.shared():
 		// What was found may have been undone by a replica since. Only a commit tells, if only an empty one.
 		if tx = c.store.Begin(); tx.Snapshot() != call.state.snap {
 			return store.ErrConflict
@@ -135,7 +135,7 @@ func (c *changer) attempt(ctx context.Context, call *call, o audit.AppendOptions
 // may be of another replica, which has just answered that it is there. A store that does not say changes nothing: what is known stands.
 // It is called under the lock.
 func (c *changer) behind(ctx context.Context, s *state) bool {
-	if !c.store.Replicated() {
+	if !c.replicas.shared() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)

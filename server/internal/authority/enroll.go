@@ -58,7 +58,7 @@ func (c *changer) enrolled(ctx context.Context) error {
 
 // namesake says whether a process of this node's name is alive elsewhere.
 func (c *changer) namesake(ctx context.Context) error {
-	if c.replicas.peers == nil {
+	if !c.replicas.shared() {
 		return nil
 	}
 	for _, m := range c.state.Load().snap.Members() {

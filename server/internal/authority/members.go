@@ -24,7 +24,7 @@ func (s *System) Members(ctx context.Context, p policy.Principal, req Request) (
 	want := ask{id: req.ID, want: policy.Request{Action: policy.SystemRead}}
 	_, err := s.answer(ctx, p, want, func(call *call) error {
 		revision = call.state.snap.RootID().Revision
-		if s.replicas.peers == nil {
+		if !s.replicas.shared() {
 			return nil
 		}
 		states, err := s.replicas.peers.States(ctx, call.state.snap)

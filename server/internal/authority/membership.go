@@ -227,7 +227,7 @@ const collectEvery = 6 * time.Hour
 // remove, and garbage.
 func (c *changer) tidy(ctx context.Context) error {
 	r := c.replicas
-	if r.peers == nil {
+	if !r.shared() {
 		return nil
 	}
 	if _, err := r.peers.States(ctx, c.state.Load().snap); err != nil {
@@ -296,7 +296,7 @@ func (c *changer) removeLeases(ctx context.Context, incarnations []string) {
 // begin holds the log against what it left in the store, and joins the replicas. One that a gap stops joins too: it mints
 // nothing, and is waited for like any other.
 func (c *changer) begin(ctx context.Context) error {
-	if c.replicas.peers == nil {
+	if !c.replicas.shared() {
 		return nil
 	}
 	if err := c.readAnchor(ctx); err != nil {

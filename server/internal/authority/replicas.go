@@ -39,6 +39,12 @@ func newReplicas(cfg Config) *replicas {
 	return r
 }
 
+// shared says whether the store is one that others share.
+func (r *replicas) shared() bool { return r.peers != nil }
+
+// member says whether this process is to be one of them that mints.
+func (r *replicas) member() bool { return r.shared() && r.bound > 0 }
+
 // incarnation is this process's among the members, "" while it is none.
 func (r *replicas) incarnation() string {
 	if l := r.own.Load(); l != nil {
@@ -49,7 +55,7 @@ func (r *replicas) incarnation() string {
 
 // lapsed is why nothing may be minted on a state now, or nil.
 func (r *replicas) lapsed(s *state) error {
-	if r.peers == nil {
+	if !r.shared() {
 		return nil
 	}
 	l := r.own.Load()
@@ -154,7 +160,7 @@ func (r *replicas) renewSoon() {
 // records that. Its error means that the change is made and not known to be in force everywhere.
 func (c *changer) everywhere(ctx context.Context, snap *store.Snapshot, call *call) error {
 	r := c.replicas
-	if r.peers == nil || len(snap.Members()) == 0 {
+	if !r.shared() || len(snap.Members()) == 0 {
 		return nil
 	}
 	r.renewSoon()
@@ -185,6 +191,3 @@ func (c *changer) everywhere(ctx context.Context, snap *store.Snapshot, call *ca
 
 // Lost gets the reason when this process must end, because another one has taken over its node's name.
 func (a *Authority) Lost() <-chan error { return a.changer.replicas.lost }
-
-// member says whether this process is to be one.
-func (r *replicas) member() bool { return r.peers != nil && r.bound > 0 }
