@@ -299,20 +299,6 @@ func Group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// Version is a program's command version.
-func Version(program string, env Env) *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the program's version",
-		Example: "  " + program + " version",
-		Args:    Args(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), program+" "+env.Version)
-			return err
-		},
-	}
-}
-
 // Count is "1 test" or "3 tests".
 func Count[N int | int32 | int64](n N, what string) string {
 	if n == 1 {
