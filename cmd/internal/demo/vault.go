@@ -21,8 +21,8 @@ import (
 const (
 	setupScript = "deploy/vault/setup.sh"
 
-	// lease is shorter than anybody would have it, so that the walk need not wait for long.
-	lease = 4 * time.Second
+	// lease is shorter than anybody would have it, so that the walk need not wait for long, and long enough for a slow machine.
+	lease = 8 * time.Second
 
 	vaultPolicy = `version: 1
 profiles:
