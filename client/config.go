@@ -98,8 +98,17 @@ func yamlProblem(err error) string {
 	}
 	pos := ye.GetToken().Position
 	what := "is not as a config should be here"
-	if m := keyName.FindStringSubmatch(ye.GetMessage()); m != nil {
-		what = "unknown key " + m[1]
+	switch m, message := keyName.FindStringSubmatch(ye.GetMessage()), ye.GetMessage(); {
+	case m != nil:
+		what = "unknown key " + m[1] + "; the keys are addresses, logs, ca, certificate, key and server_name, and of a log origin and key"
+	case strings.HasPrefix(message, "mapping key "):
+		what = "a key that stands further up already; keep one of the two"
+	case strings.Contains(message, "\t"), strings.Contains(message, "tab character"):
+		what = "a tab; indent with spaces"
+	case strings.HasSuffix(message, "where sequence is expected"):
+		what = "a list belongs here, such as [a, b]"
+	case strings.HasSuffix(message, "where mapping is expected"):
+		what = "keys with their values belong here"
 	}
 	return fmt.Sprintf("%d:%d: %s", pos.Line, pos.Column, what)
 }

@@ -44,9 +44,9 @@ type config struct {
 	Lease string   `yaml:"lease,omitempty"`
 	TLS   tlsFiles `yaml:"tls"`
 	// LogMinFree is how much must be free where the log lies for minting to go on, such as 64MiB.
-	LogMinFree size `yaml:"log_min_free,omitempty"`
+	LogMinFree string `yaml:"log_min_free,omitempty"`
 	// Drain is how long calls under way may take to end when the server stops, such as 20s.
-	Drain *time.Duration `yaml:"drain,omitempty"`
+	Drain string `yaml:"drain,omitempty"`
 	// MaxConnections is how many there may be at once; further ones wait.
 	MaxConnections int `yaml:"max_connections,omitempty"`
 	// Logging is what the program says of itself on standard error; the audit log is another thing and has no switch.
@@ -62,10 +62,10 @@ type config struct {
 
 // drain is how long calls under way may take to end.
 func (c *config) drain() time.Duration {
-	if c.Drain == nil {
-		return defaultDrain
+	if d, ok := cli.ParseSpan(c.Drain); ok {
+		return d
 	}
-	return *c.Drain
+	return defaultDrain
 }
 
 // tlsFiles are PEM files; they are read again when they change.
@@ -156,8 +156,17 @@ func yamlProblem(err error) string {
 	}
 	pos := ye.GetToken().Position
 	what := "is not as a config should be here"
-	if m := unknownKey.FindStringSubmatch(ye.GetMessage()); m != nil {
+	switch m, message := unknownKey.FindStringSubmatch(ye.GetMessage()), ye.GetMessage(); {
+	case m != nil:
 		what = "unknown key " + m[1]
+	case strings.HasPrefix(message, "mapping key "):
+		what = "a key that stands further up already; keep one of the two"
+	case strings.Contains(message, "\t"), strings.Contains(message, "tab character"):
+		what = "a tab; indent with spaces"
+	case strings.HasSuffix(message, "where sequence is expected"):
+		what = "a list belongs here, such as [a, b]"
+	case strings.HasSuffix(message, "where mapping is expected"):
+		what = "keys with their values belong here"
 	}
 	return fmt.Sprintf("%d:%d: %s", pos.Line, pos.Column, what)
 }
@@ -194,11 +203,11 @@ func (c *config) validate() error {
 	if err := c.Traces.validate(); err != nil {
 		errs = append(errs, fmt.Errorf("traces: %w", err))
 	}
-	if c.LogMinFree < 0 {
-		errs = append(errs, errors.New("log_min_free is negative"))
+	if _, ok := parseSize(c.LogMinFree); !ok && c.LogMinFree != "" {
+		errs = append(errs, errors.New("log_min_free: a size is a number of bytes, such as 64MiB"))
 	}
-	if d := c.drain(); d < 0 || d > maxDrain {
-		errs = append(errs, fmt.Errorf("drain: not between 0s and %s", maxDrain))
+	if d, ok := cli.ParseSpan(c.Drain); c.Drain != "" && (!ok || d > maxDrain) {
+		errs = append(errs, fmt.Errorf("drain: how long calls under way may take to end is a duration from 0s to %s, such as 20s", maxDrain))
 	}
 	if c.MaxConnections < 0 {
 		errs = append(errs, errors.New("max_connections is negative"))
@@ -250,12 +259,8 @@ func spansAsText(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// size is a number of bytes, written as 4096 or 64MiB.
-type size int64
-
-// UnmarshalYAML reads a number with an optional unit.
-func (s *size) UnmarshalYAML(data []byte) error {
-	text := strings.Trim(strings.TrimSpace(string(data)), `"'`)
+// parseSize takes a number of bytes, written as 4096 or 64MiB.
+func parseSize(text string) (int64, bool) {
 	unit := int64(1)
 	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
 		if number, ok := strings.CutSuffix(text, suffix); ok {
@@ -263,9 +268,5 @@ func (s *size) UnmarshalYAML(data []byte) error {
 		}
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/unit {
-		return errors.New("not a size")
-	}
-	*s = size(n * unit)
-	return nil
+	return n * unit, err == nil && n >= 0 && n <= (1<<62)/unit
 }

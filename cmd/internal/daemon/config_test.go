@@ -40,13 +40,18 @@ func TestLoadConfig(t *testing.T) {
 		{"options", goodConfig + "log_min_free: 16MiB\nlogging: {format: json, level: warn}\n", nil},
 		{"drain", goodConfig + "drain: 1m30s\nmax_connections: 100\n", nil},
 		{"no drain", goodConfig + "drain: 0s\n", nil},
-		{"drain without a unit", goodConfig + "drain: 20\n", []string{""}},
+		{"drain without a unit", goodConfig + "drain: 20\n", []string{"drain: ", "such as 20s"}},
+		{"drain that is none", goodConfig + "drain: soon\n", []string{"drain: ", "such as 20s"}},
 		{"negative drain", goodConfig + "drain: -1s\n", []string{"drain: "}},
 		{"endless drain", goodConfig + "drain: 1000h\n", []string{"drain: "}},
 		{"negative connections", goodConfig + "max_connections: -1\n", []string{"max_connections is negative"}},
 		{"typo", goodConfig + "lissten: x\n", []string{":9:1: unknown key lissten"}},
 		{"typo below", swap("client_ca", "clientca"), []string{":8:", "unknown key clientca"}},
-		{"twice", goodConfig + "node: b\n", []string{":9:1: "}},
+		{"twice", goodConfig + "node: b\n", []string{":9:1: a key that stands further up already"}},
+		{"tab", goodConfig + "logging:\n\tlevel: warn\n", []string{":10:1: a tab; indent with spaces"}},
+		{"tab first", "\t" + goodConfig, []string{"a tab; indent with spaces"}},
+		{"no list", swap("[spiffe://signet.local/operator]", "spiffe://signet.local/operator"), []string{":4:12: a list belongs here"}},
+		{"no keys", swap("{certificate: tls/server.pem, key: tls/server.key, client_ca: tls/ca.pem}", "tls/server.pem"), []string{":8:6: keys with their values belong here"}},
 		{"empty", "", []string{"is empty"}},
 		{"a private key", "-----BEGIN PRIVATE KEY-----\nMIGTAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n", []string{": "}},
 		{"everything missing", "{}", []string{"node is missing", "trust_domain is missing", "store is missing", "log is missing", "tls.certificate is missing", "tls.key is missing", "tls.client_ca is missing", "listen: ", "keks: ", "operators: "}},
@@ -54,9 +59,9 @@ func TestLoadConfig(t *testing.T) {
 		{"port 0", swap("7443", "0"), []string{"listen: the port"}},
 		{"log level", goodConfig + "logging: {level: loud}\n", []string{"logging: level"}},
 		{"log format", goodConfig + "logging: {format: xml}\n", []string{"logging: format"}},
-		{"size", goodConfig + "log_min_free: much\n", []string{""}},
-		{"negative size", goodConfig + "log_min_free: -1\n", []string{""}},
-		{"huge size", goodConfig + "log_min_free: 9999999999GiB\n", []string{""}},
+		{"size", goodConfig + "log_min_free: much\n", []string{"log_min_free: "}},
+		{"negative size", goodConfig + "log_min_free: -1\n", []string{"log_min_free: "}},
+		{"huge size", goodConfig + "log_min_free: 9999999999GiB\n", []string{"log_min_free: "}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -223,10 +228,9 @@ func TestVaultOfConfig(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for text, want := range map[string]size{"0": 0, "4096": 4096, "1KiB": 1 << 10, "64MiB": 64 << 20, `"2 GiB"`: 2 << 30} {
-		var s size
-		if err := s.UnmarshalYAML([]byte(text)); err != nil || s != want {
-			t.Errorf("%s is %d, %v", text, s, err)
+	for text, want := range map[string]int64{"0": 0, "4096": 4096, "1KiB": 1 << 10, "64MiB": 64 << 20, "2 GiB": 2 << 30} {
+		if n, ok := parseSize(text); !ok || n != want {
+			t.Errorf("%s is %d, %t", text, n, ok)
 		}
 	}
 }

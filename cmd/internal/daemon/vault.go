@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -30,6 +31,7 @@ func (p *program) assemble(ctx context.Context, c *config) (server.Config, error
 		return server.Config{}, err
 	}
 	logger := slog.New(handler)
+	minFree, _ := parseSize(c.LogMinFree) // left out: 0
 	if err := lookForFiles(c); err != nil {
 		return server.Config{}, err
 	}
@@ -47,7 +49,7 @@ func (p *program) assemble(ctx context.Context, c *config) (server.Config, error
 		TLS:         server.TLSConfig{CertFile: c.TLS.Certificate, KeyFile: c.TLS.Key, ClientCAFile: c.TLS.ClientCA},
 		Limits:      server.Limits{Connections: c.MaxConnections},
 		Lease:       c.lease(),
-		MinFree:     int64(c.LogMinFree),
+		MinFree:     minFree,
 		Version:     p.Version,
 		Now:         p.Now,
 		Logger:      logger,
@@ -63,6 +65,14 @@ func lookForFiles(c *config) error {
 		return &cli.Failure{Code: cli.Malformed, Err: err, Todo: "bring the file to where it is named, readable for this user, or correct the block vault; paths are relative to the config"}
 	}
 	return nil
+}
+
+// bringFile is what to do about a file that the config names and that cannot be read; empty for any other error.
+func bringFile(err error, keys string) string {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		return ""
+	}
+	return "bring the file to where it is named, readable for this user, or correct " + keys + " in the config; paths are relative to it"
 }
 
 // open opens the store, which the server then closes. It creates none.
@@ -91,7 +101,7 @@ func (p *program) openStore(ctx context.Context, c *config, readOnly bool) (serv
 		return server.Config{}, err
 	}
 	if err := server.Check(ctx, sc); err != nil {
-		return server.Config{}, &cli.Failure{Code: cli.Malformed, Err: err}
+		return server.Config{}, &cli.Failure{Code: cli.Malformed, Err: err, Todo: bringFile(err, "tls")}
 	}
 	return withStore(ctx, c, sc, readOnly)
 }
@@ -157,7 +167,7 @@ func openKEKs(ctx context.Context, c *config, logger *slog.Logger) ([]envelope.K
 	for i, uri := range c.KEKs {
 		k, err := openKEK(ctx, c, uri)
 		if k == nil {
-			return nil, &cli.Failure{Code: cli.Malformed, Err: fmt.Errorf("keks[%d]: %w", i, err), Todo: otherKEK(c)}
+			return nil, &cli.Failure{Code: cli.Malformed, Err: fmt.Errorf("keks[%d]: %w", i, err), Todo: cmp.Or(otherKEK(c), bringFile(err, "keks"))}
 		}
 		keks = append(keks, k)
 		if err != nil {
