@@ -174,6 +174,7 @@ func TestConnectionErrors(t *testing.T) {
 		{"nobody there", `connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`,
 			"dial tcp 127.0.0.1:1: connect: connection refused", ErrUnavailable},
 		{"around it", `last one: connection error: desc = "gone"; no more`, "last one: gone; no more", ErrUnavailable},
+		{"silent", `connection error: desc = "transport: authentication handshake failed: context deadline exceeded"`, "no answer in time", ErrUnavailable},
 		{"not quoted", `connection error: desc = gone`, `connection error: desc = gone`, ErrUnavailable},
 	}
 	for _, tt := range tests {

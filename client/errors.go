@@ -184,7 +184,9 @@ func fromGRPC(err error) error {
 		e.sentinel = byCode(st.Code())
 	}
 	if e.reason == "" {
-		e.text = unwrapped(e.text)
+		if e.text = unwrapped(e.text); e.text == context.DeadlineExceeded.Error() {
+			e.text = "no answer in time"
+		}
 		if st.Code() == codes.Unavailable && strings.Contains(e.text, "failed to verify certificate") {
 			e.sentinel = ErrUntrusted
 		}

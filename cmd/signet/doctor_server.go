@@ -55,7 +55,11 @@ func (d *doctor) reach(ctx context.Context, address string, tc *tls.Config) bool
 	defer conn.Close() //nolint:errcheck // nothing was sent
 	if err := conn.HandshakeContext(ctx); err != nil {
 		todo := "does anything but signetd listen there?"
-		if errors.As(err, new(*tls.CertificateVerificationError)) {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			err = fmt.Errorf("takes the connection, and has said nothing in %s", patienceWith)
+			todo = "is the server stopped, or does anything but signetd listen there?"
+		case errors.As(err, new(*tls.CertificateVerificationError)):
 			todo = "ca in client.yaml must certify this server, and the host in addresses, or else server_name, must be a name in its certificate"
 		}
 		d.fail("server", todo, err)
