@@ -48,8 +48,18 @@ func (l *Log) settle(j *journal) {
 	l.warn("signing over the end of a segment", j.signSegments(l.ctx))
 }
 
+// warn says what failed, once: a disk that is full, or a directory that nobody may write to, fails every second, and may be where
+// what is said goes.
 func (l *Log) warn(what string, err error) {
+	text := ""
 	if err != nil {
+		text = err.Error()
+	}
+	l.warnedMu.Lock()
+	was := l.warned[what]
+	l.warned[what] = text
+	l.warnedMu.Unlock()
+	if err != nil && text != was {
 		l.cfg.Logger.LogAttrs(l.ctx, slog.LevelWarn, "audit log: "+what, slog.Any("error", err))
 	}
 }

@@ -40,6 +40,9 @@ type Log struct {
 	strikes int // failures since the last success; the writer's
 	failing atomic.Pointer[error]
 
+	warnedMu sync.Mutex
+	warned   map[string]string // what failed last, and with which words; "" since it has succeeded
+
 	readersMu sync.Mutex
 	ended     []Head             // oldest first
 	readers   map[string]*Reader // of those of ended that were asked for

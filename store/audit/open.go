@@ -46,7 +46,7 @@ func open(ctx context.Context, c Config) (*Log, error) {
 		cfg:   c,
 		space: space{fs: c.FS, minFree: c.MinFree, size: c.Ballast},
 		wake:  make(chan struct{}, 1), tasks: make(chan func()), stop: make(chan struct{}),
-		readers: map[string]*Reader{}, ended: slices.Clone(c.Closed),
+		readers: map[string]*Reader{}, warned: map[string]string{}, ended: slices.Clone(c.Closed),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.space.stale.Store(true)

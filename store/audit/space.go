@@ -101,6 +101,10 @@ func (s *space) giveUp(log *slog.Logger) bool {
 	}
 	s.have = false
 	err := s.fs.Remove(ballastFile)
-	log.LogAttrs(context.Background(), slog.LevelWarn, "audit log: its disk is full; the ballast is given up for a privileged entry", slog.Any("error", err))
-	return err == nil
+	if err != nil {
+		log.LogAttrs(context.Background(), slog.LevelWarn, "audit log: its disk is full, and the ballast could not be given up for a privileged entry", slog.Any("error", err))
+		return false
+	}
+	log.LogAttrs(context.Background(), slog.LevelWarn, "audit log: its disk is full; the ballast was given up for a privileged entry")
+	return true
 }

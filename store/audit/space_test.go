@@ -2,7 +2,10 @@ package audit_test
 
 import (
 	"errors"
+	"log/slog"
+	"path"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -83,6 +86,43 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%d entries, want %d; %v, %v", report.Size, want, report.Damage, err)
 		}
 	})
+}
+
+// TestWarnedOnce: what fails every second is said once, and again when it has succeeded in between.
+func TestWarnedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := storetest.NewFaultFS()
+		c := config(fsys)
+		var said warnings
+		c.Logger = slog.New(slog.NewTextHandler(&said, nil))
+		l := mustOpen(t, c)
+		defer mustClose(t, l)
+		var fails atomic.Bool
+		fsys.Inject(func(op storetest.Op) storetest.Fault {
+			if fails.Load() && op.Kind == storetest.OpCreate && strings.HasPrefix(path.Base(op.Name), auditlog.CheckpointFile) {
+				return storetest.Fault{Err: audit.ErrNoSpace}
+			}
+			return storetest.Fault{}
+		})
+		for round := range int64(2) {
+			fails.Store(true)
+			mustAppend(t, l, entry(int(round)), audit.AppendOptions{})
+			time.Sleep(20 * time.Second)
+			if n := said.n.Load(); n != round+1 {
+				t.Fatalf("said %d times in round %d", n, round)
+			}
+			fails.Store(false)
+			time.Sleep(2 * time.Second)
+		}
+	})
+}
+
+// warnings counts what is logged.
+type warnings struct{ n atomic.Int64 }
+
+func (w *warnings) Write(p []byte) (int, error) {
+	w.n.Add(1)
+	return len(p), nil
 }
 
 // TestCheckpointCadence: the file follows within a second, at most once a second, only over what is durable, and
