@@ -149,6 +149,20 @@ func TestGaps(t *testing.T) {
 	}
 }
 
+// TestClosedElsewhere: a log that was closed in a copy of the directory ended with other entries than those that are here.
+func TestClosedElsewhere(t *testing.T) {
+	fsys, heads := tiny(t)
+	c := config(fsys)
+	c.Origin.Log = "log-2"
+	c.Closed = []audit.ClosedLog{{Log: "log-1", Size: 3, Hash: auditlog.Hash{1}}}
+	l := mustOpen(t, c)
+	defer mustClose(t, l)
+	_, err := l.ProveConsistency(t.Context(), auditlog.Checkpoint{Origin: origin, Size: heads[1].Size, Hash: heads[1].Hash})
+	if !errors.Is(err, audit.ErrDamaged) || errors.Is(err, audit.ErrNotContained) {
+		t.Errorf("proved with %v", err)
+	}
+}
+
 // TestOpenAfterEveryChange changes the newest segment in every way. All its entries are signed, so every change is a
 // gap, and the end that it names is of the true log. (Of older segments only the header chain is looked at when the
 // log is opened; VerifySegments looks at all.)

@@ -140,7 +140,8 @@ func (r *Reader) prefix(ctx context.Context, head Head, size int64, hash auditlo
 }
 
 // proven does what needs the tree's hashes and verifies its own result. When that fails for another reason than
-// ErrNotContained, which is verified too, the file of hashes is lost or wrong, and is made anew from the entries.
+// ErrNotContained, which is verified too, the file of hashes is lost or wrong, and is made anew from the entries. When it fails even
+// then the entries are wrong: ErrDamaged. So it is of a log that ended in a copy of the directory, under another process.
 func (r *Reader) proven(ctx context.Context, prove func(tlog.HashReader) error) error {
 	err := prove(r.hashes)
 	if err == nil || errors.Is(err, ErrNotContained) {
@@ -167,7 +168,10 @@ func (r *Reader) proven(ctx context.Context, prove func(tlog.HashReader) error) 
 	if len(r.links) > 0 && r.links[0].first > 0 {
 		return fmt.Errorf("%w: the hashes of the entries before index %d are lost", ErrAbsent, r.links[0].first)
 	}
-	return err
+	if errors.Is(err, ErrDamaged) || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: the entries of log %s are not those of which its head was made: %w", ErrDamaged, r.origin.Log, err)
 }
 
 // rebuild makes the file of hashes anew from the entries, up to the head at the call. Of entries whose segments were

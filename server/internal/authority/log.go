@@ -112,6 +112,9 @@ func (l *Log) ProveConsistency(ctx context.Context, p policy.Principal, req Cons
 		e := entryOf(p, ask{id: req.ID, want: policy.Request{Action: policy.AuditRead}})
 		return Consistency{}, l.refuse(ctx, &e, l.discover(ctx, anchor))
 	}
+	if errors.Is(err, audit.ErrDamaged) && anchor.Origin != current {
+		return Consistency{}, ended()
+	}
 	if err != nil {
 		return Consistency{}, err
 	}

@@ -1,13 +1,14 @@
 package authority
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/p8signet/signet/proto/auditlog"
 )
 
 // TestLogEnded asks for what is signed of logs that a gap has ended: of one that is whole there is its checkpoint, of one that does
-// not contain its last one there is none, and no proof.
+// not contain its last one, or whose entries are others than those that it ended with, there is none, and no proof.
 func TestLogEnded(t *testing.T) {
 	ask := func(v *vault, log string) ([]byte, error) {
 		return v.Log.Checkpoint(t.Context(), principal(callerID), CheckpointRequest{Log: log})
@@ -47,5 +48,20 @@ func TestLogEnded(t *testing.T) {
 		if note, err := ask(v, ""); err != nil || note == nil {
 			t.Errorf("the current checkpoint is %q, %v", note, err)
 		}
+	})
+	t.Run("another one's", func(t *testing.T) {
+		v := ready(t)
+		log := v.changer.log.Origin().Log
+		seen, err := ask(v, "")
+		check(t, err)
+		v.mustMint("release")
+		_, err = v.show(v.forge(1000))
+		wantReason(t, err, ErrPrecondition, ReasonGap)
+		v.close()
+		check(t, v.fs.Tamper(segments(v.fs.List(log))[0], func(b []byte) []byte { return bytes.Replace(b, []byte("system.init"), []byte("system.adop"), 1) }))
+		check(t, v.fs.Tamper(log+"/hashes", func([]byte) []byte { return nil }))
+		v.mustOpen()
+		_, err = v.show(seen)
+		wantReason(t, err, ErrPrecondition, ReasonLogEnded)
 	})
 }
