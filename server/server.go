@@ -186,8 +186,11 @@ func openCore(ctx context.Context, cfg Config, as authority.Config) (*authority.
 	return authority.Open(ctx, as)
 }
 
+// ErrNamesake says that another process has taken over this node's name.
+var ErrNamesake = authority.ErrNamesake
+
 // Serve answers calls on l until Shutdown, which makes it return nil. It closes l. Connections beyond the limit wait
-// until one before them ends. When another replica has taken over this node's name it returns that, and Shutdown is due.
+// until one before them ends. When another replica has taken over this node's name it returns ErrNamesake, and Shutdown is due.
 func (s *Server) Serve(l net.Listener) error {
 	s.serving.Store(true)
 	lost := make(chan error, 1)

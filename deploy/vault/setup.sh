@@ -4,18 +4,21 @@
 #
 #   VAULT_ADDR=https://vault.example:8200 VAULT_TOKEN=… [VAULT_CACERT=FILE] [VAULT_NAMESPACE=…] ./setup.sh SECRET-ID-FILE >vault.yaml
 #
-# VAULT_TOKEN is an administrator's. SECRET-ID-FILE is made new, mode 0600. What is printed says how this Vault is reached, and is
-# what signetd init --vault takes; it holds no secret. Other names than the usual come from SIGNET_MOUNT (signet), SIGNET_PATH
-# (vault), SIGNET_TRANSIT (transit), SIGNET_KEY, SIGNET_ROLE and SIGNET_POLICY (signet). It needs curl.
+# VAULT_TOKEN is an administrator's. SECRET-ID-FILE is made, mode 0600; where it is there no new secret id is made. What is printed
+# says how this Vault is reached, and is what signetd init --vault takes; it holds no secret. Other names than the usual come from
+# SIGNET_MOUNT (signet), SIGNET_PATH (vault), SIGNET_TRANSIT (transit), SIGNET_KEY, SIGNET_ROLE and SIGNET_POLICY (signet). It needs
+# curl.
 set -eu
 
 fail() { echo "setup.sh: $*" >&2; exit 1; }
 
 [ $# -eq 1 ] || fail "give the file that the secret id is to be written to"
-[ -n "${VAULT_ADDR:-}" ] || fail "VAULT_ADDR is not set"
+case $1 in '' | -*) fail "give the file that the secret id is to be written to; what else there is to say stands at the top of this script" ;; esac
+case ${VAULT_ADDR:-} in https://*) ;; *) fail "VAULT_ADDR is not set to https://HOST:PORT; signetd speaks nothing else" ;; esac
+VAULT_ADDR=${VAULT_ADDR%/}
 [ -n "${VAULT_TOKEN:-}" ] || fail "VAULT_TOKEN is not set"
 file=$1
-[ ! -e "$file" ] || fail "$file is there already, and is left as it is"
+[ -s "$file" ] || { [ -d "$(dirname "$file")" ] && [ -w "$(dirname "$file")" ]; } || fail "$file cannot be written"
 mount=${SIGNET_MOUNT:-signet} path=${SIGNET_PATH:-vault} transit=${SIGNET_TRANSIT:-transit}
 key=${SIGNET_KEY:-signet} role=${SIGNET_ROLE:-signet} policy=${SIGNET_POLICY:-signet}
 for name in "$mount" "$path" "$transit" "$key" "$role" "$policy"; do
@@ -30,17 +33,17 @@ api() {
 		printf 'header = "X-Vault-Token: %s"\n' "$VAULT_TOKEN"
 		[ -z "${VAULT_NAMESPACE:-}" ] || printf 'header = "X-Vault-Namespace: %s"\n' "$VAULT_NAMESPACE"
 		[ -z "${VAULT_CACERT:-}" ] || printf 'cacert = "%s"\n' "$VAULT_CACERT"
-	} | curl --silent --show-error --fail-with-body --max-time 30 -K - -X "$1" ${3:+--data "$3"} "$VAULT_ADDR/v1/$2"
+	} | curl --silent --show-error --fail-with-body --max-time 30 -K - -X "$1" ${3:+--data "$3"} "$VAULT_ADDR/v1/$2" || fail "$1 $2 has failed"
 }
-there() { api GET "$1" >/dev/null 2>&1; }
+there() { (api GET "$1") >/dev/null 2>&1; }
 field() { sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p'; }
 
-api GET sys/mounts >/dev/null || fail "Vault does not answer, or the token may not do this"
+api GET sys/mounts >/dev/null # does Vault answer, and is the token an administrator's?
 
 there "sys/mounts/$mount" || api POST "sys/mounts/$mount" '{"type":"kv","description":"Signet","options":{"version":"2"}}' >&2
 # A new mount is not ready at once.
 n=0
-until api POST "$mount/config" '{"cas_required":true,"delete_version_after":"0s"}' >/dev/null 2>&1; do
+until (api POST "$mount/config" '{"cas_required":true,"delete_version_after":"0s"}') >/dev/null 2>&1; do
 	n=$((n + 1))
 	[ $n -lt 50 ] || fail "the mount $mount is not a KV v2 engine that can be configured"
 	sleep 0.2
@@ -59,9 +62,13 @@ api POST "auth/approle/role/$role" \
 	"{\"token_policies\":[\"$policy\"],\"token_no_default_policy\":true,\"token_ttl\":\"1h\",\"token_max_ttl\":\"24h\",\"secret_id_num_uses\":0}" >&2
 id=$(api GET "auth/approle/role/$role/role-id" | field role_id)
 [ -n "$id" ] || fail "Vault did not say the role id"
-secret=$(api POST "auth/approle/role/$role/secret-id" '{}' | field secret_id)
-[ -n "$secret" ] || fail "Vault did not make a secret id"
-printf '%s\n' "$secret" >"$file"
+if [ -s "$file" ]; then
+	echo "setup.sh: $file is there, and is left as it is" >&2
+else
+	secret=$(api POST "auth/approle/role/$role/secret-id" '{}' | field secret_id)
+	[ -n "$secret" ] || fail "Vault did not make a secret id"
+	printf '%s\n' "$secret" >"$file"
+fi
 
 # whole FILE is its path from the root. Quoted as YAML has it: what stands between ' is as it is, but for ' itself.
 whole() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; }

@@ -159,6 +159,9 @@ func TestSignInRefused(t *testing.T) {
 		{"a wrong secret id", func(c *vaultstore.Config) {
 			c.Auth = vaultstore.Auth{AppRole: &vaultstore.AppRole{RoleID: shared.roleID, SecretIDFile: file(t, canary)}}
 		}, "invalid role or secret ID"},
+		{"an empty secret id", func(c *vaultstore.Config) {
+			c.Auth = vaultstore.Auth{AppRole: &vaultstore.AppRole{RoleID: shared.roleID, SecretIDFile: file(t, "\n")}}
+		}, "missing secret_id"},
 		{"a wrong role id", func(c *vaultstore.Config) {
 			c.Auth = vaultstore.Auth{AppRole: &vaultstore.AppRole{RoleID: canary, SecretIDFile: shared.secretID}}
 		}, "invalid role or secret ID"},

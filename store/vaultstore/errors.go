@@ -30,7 +30,7 @@ var (
 
 // signInRefusals are Vault's words when a role, a secret id or a service account is not what it knows.
 var signInRefusals = []string{
-	"invalid role or secret ID", "invalid secret id", "invalid role ID", "service account name not authorized", "namespace not authorized", "invalid role name",
+	"invalid role or secret ID", "invalid secret id", "missing secret_id", "invalid role ID", "service account name not authorized", "namespace not authorized", "invalid role name",
 }
 
 // answer is Vault saying no.

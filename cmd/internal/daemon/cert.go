@@ -149,7 +149,7 @@ func (p *program) issue(ctx context.Context, conf *config, operator client.Confi
 	if !unreachable(err) {
 		return cert, err
 	}
-	untrusted := err
+	answer := err
 	sc, err := p.openUnserved(ctx, conf)
 	if err == nil {
 		sc.Logger = discard()
@@ -157,10 +157,10 @@ func (p *program) issue(ctx context.Context, conf *config, operator client.Confi
 	}
 	// A store in Vault may be open elsewhere; then it is the node's log that tells.
 	if errors.Is(err, errInUse) || errors.Is(err, audit.ErrLocked) {
-		if errors.Is(untrusted, client.ErrUntrusted) {
-			return nil, untrusted
+		if errors.Is(answer, client.ErrUntrusted) {
+			return nil, answer
 		}
-		return nil, &cli.Failure{Code: cli.Unavailable, Err: errors.New("a server has the vault open, and does not answer the operator's client"),
+		return nil, &cli.Failure{Code: cli.Unavailable, Err: fmt.Errorf("a server has the vault open, and does not answer the operator's client: %w", answer),
 			Todo: "see that addresses in operator/client.yaml is where it listens, or stop it and run this again"}
 	}
 	return cert, err

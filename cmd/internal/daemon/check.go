@@ -1,19 +1,24 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/p8signet/signet/cmd/internal/cli"
 	"github.com/p8signet/signet/server"
+	"github.com/p8signet/signet/store/audit"
 )
 
 func (p *program) check() *cobra.Command {
@@ -42,10 +47,11 @@ it has. The whole audit log is read. Nothing is written. While a server has the 
 				return todo(err)
 			}
 			sc.Logger = discard()
-			if err := server.Check(c.Context(), sc); err != nil {
+			if err := errors.Join(server.Check(c.Context(), sc), writable(conf)); err != nil {
 				return todo(err)
 			}
 			p.warnListen(c.Context(), conf)
+			p.warnSpace(conf, sc.MinFree)
 			cli.Printf(p.Stdout, "%s: ok\n", file)
 			return nil
 		},
@@ -53,6 +59,29 @@ it has. The whole audit log is read. Nothing is written. While a server has the 
 	cmd.Flags().StringVar(&file, "config", "", "the vault's signetd.yaml")
 	cli.Required(cmd, "config")
 	return cmd
+}
+
+// writable says which of the directories that a server writes to this user cannot write to.
+func writable(conf *config) error {
+	dirs := []string{conf.Log}
+	if !conf.inVault() {
+		dirs = append(dirs, filepath.Dir(conf.Store))
+	}
+	var errs []error
+	for _, dir := range dirs {
+		if err := unix.Access(dir, unix.W_OK); err != nil && !errors.Is(err, fs.ErrNotExist) { // which Check has seen
+			errs = append(errs, fmt.Errorf("a server of this user could not write to %s: %w", dir, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// warnSpace says when too little is free for a token to be minted; there may be more when the server starts.
+func (p *program) warnSpace(conf *config, least int64) {
+	if free, err := audit.DirFS(conf.Log).Free(); err == nil && free < cmp.Or(least, audit.DefaultMinFree) {
+		cli.Printf(p.Stderr, "signetd: warning: nothing would be minted now: %d MiB are free on the audit log's disk, and at least %d MiB are needed\n  make room there, or see log_min_free in the config\n",
+			free>>20, cmp.Or(least, audit.DefaultMinFree)>>20)
+	}
 }
 
 // warnListen says when the address cannot be had now; what has it may be gone when the server starts.

@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"os"
@@ -85,4 +87,21 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func TestWritable(t *testing.T) {
+	dir := t.TempDir()
+	c := &config{Store: filepath.Join(dir, "store.db"), Log: filepath.Join(dir, "missing")}
+	if err := writable(c); err != nil {
+		t.Errorf("of a directory of one's own, and one that is not there: %v", err)
+	}
+	if os.Geteuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if err := writable(c); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("of a directory that nobody may write to: %v", err)
+	}
 }

@@ -552,7 +552,6 @@ func (p *program) createStore(ctx context.Context, c *config, tmp string, keks [
 	if err == nil {
 		return vault, nil
 	}
-	err = fmt.Errorf("creating the vault: %w", err)
 	if c.inVault() && !errors.Is(err, store.ErrExists) {
 		if _, rerr := backend.Root(context.WithoutCancel(ctx)); !errors.Is(rerr, store.ErrNoRoot) {
 			err = fmt.Errorf("%w: %w", errLeft, err)

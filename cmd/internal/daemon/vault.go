@@ -213,6 +213,7 @@ var advice = []struct {
 	todo string
 }{
 	{audit.ErrLocked, cli.Conflict, "one process has a node's log open at a time: stop the other signetd, or leave it (a further replica is a node of its own: signetd join)"},
+	{server.ErrNamesake, cli.Conflict, "two processes have this node's directory, or a copy of it: end one of them for good, then start the other; signet system status says whether the record has a gap"},
 	{errInUse, cli.Conflict, "one process has a vault open at a time: stop the other signetd, or leave it"},
 	{server.ErrNodeKnown, cli.Conflict, "choose another --node; a name is for good, also that of a node that is no more"},
 	{store.ErrWrongKEK, 0, "bring back the KEK with which this store was made; keks in the config names where it is looked for"},
@@ -227,6 +228,7 @@ var advice = []struct {
 	{vaultstore.ErrForbidden, cli.Denied, "give Signet's role in Vault the policy deploy/vault/policy.hcl, as deploy/vault/setup.sh does, and see that auth in the block vault names that role; mount, path and keks must be those of the policy"},
 	{vaultstore.ErrUnready, cli.Unavailable, "see how Vault is: vault status"},
 	{vaultstore.ErrUnanswered, cli.Unavailable, "see that Vault runs and that address, in the block vault, is where it listens"},
+	{audit.ErrFull, cli.Unavailable, fmt.Sprintf("free at least %d MiB where the audit log is to lie", audit.DefaultMinFree>>20)},
 	{store.ErrDamaged, 0, "something changed the files from outside: restore them, and see what signetd fsck says"},
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/p8signet/signet/cmd/internal/cli"
 )
 
 // exposed is what systemd may say at most of how exposed the service is: 1.5 of 10, in tenths. What remains is mostly that it
@@ -25,7 +27,7 @@ func TestSystemdUnit(t *testing.T) {
 	}
 	for _, want := range []string{
 		"ExecStart=/usr/local/bin/signetd serve --config ", "User=signet", "LimitCORE=0", "Type=notify", "WatchdogSec=", "TimeoutStopSec=",
-		"MemoryMax=", "TasksMax=", "LimitNOFILE=",
+		"MemoryMax=", "TasksMax=", "LimitNOFILE=", fmt.Sprintf("RestartPreventExitStatus=%d\n", cli.Conflict), "StartLimitIntervalSec=0\n",
 	} {
 		if !strings.Contains(string(unit), want) {
 			t.Errorf("the unit lacks %q", want)

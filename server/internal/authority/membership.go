@@ -82,6 +82,9 @@ func (c *changer) renew(ctx context.Context) error {
 	return err
 }
 
+// ErrNamesake is why this process has ended by itself: another one runs under its node's name.
+var ErrNamesake = lease.ErrNamesake
+
 // stopMinting ends this process's incarnation on its side.
 func (c *changer) stopMinting(ctx context.Context) error {
 	if err := c.lock(ctx); err != nil {

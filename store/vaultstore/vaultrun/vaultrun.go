@@ -103,7 +103,7 @@ func launch(ctx context.Context, dir string) (*Vault, error) {
 }
 
 // SetUp sets it up for Signet by deploy/vault/setup.sh, which wants curl, as its administrator. It answers what the script prints, the
-// file for signetd init --vault; the secret id goes into a new file. What env says beside may give other names than the usual.
+// file for signetd init --vault; the secret id goes into a file, where that is new. What env says beside may give other names than the usual.
 func (v *Vault) SetUp(ctx context.Context, secretID string, env ...string) ([]byte, error) {
 	script, err := above(filepath.Join("deploy", "vault", "setup.sh"))
 	if err != nil {
