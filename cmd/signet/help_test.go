@@ -41,7 +41,7 @@ var commands = map[string]string{
 	"signet audit show":            "log output",
 	"signet audit verify":          "archive archived checkpoint dir key output",
 	"signet audit checkpoint":      "log output",
-	"signet system status":         "output",
+	"signet system status":         "address output",
 	"signet system members":        "output",
 	"signet system acknowledge":    "output reason yes",
 	"signet system forget":         "reason yes",

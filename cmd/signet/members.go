@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -122,14 +123,25 @@ func (a *app) sayWaiting(ctx context.Context, cl *client.Client) {
 		case <-ctx.Done():
 			return
 		}
-		resp, err := cl.ListMembers(ctx, &signetv1.ListMembersRequest{})
-		if err != nil {
-			continue
-		}
-		if text := waitingFor(resp); text != "" && text != last {
+		text := waitsFor(ctx, cl)
+		if text != "" && text != last {
 			last = text
 			cli.Printf(a.Stderr, "signet: waiting for %s\n", text)
 		}
+	}
+}
+
+// waitsFor asks what a change may be waiting for.
+func waitsFor(ctx context.Context, cl *client.Client) string {
+	asked, cancel := context.WithTimeout(ctx, sayAfter)
+	defer cancel()
+	switch resp, err := cl.ListMembers(asked, &signetv1.ListMembersRequest{}); {
+	case err == nil:
+		return waitingFor(resp)
+	case ctx.Err() == nil && (asked.Err() != nil || errors.Is(err, client.ErrUnavailable)):
+		return "an answer: a server, or the store, is slow or away"
+	default:
+		return "" // the change has ended, or the caller may not ask
 	}
 }
 

@@ -11,10 +11,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -511,5 +515,44 @@ func TestByTime(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"b 0", "a 7", "a 8", "b 1", "b 2", "a 9", "b 3"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// answering is a connection on which every call ends so.
+type answering struct{ err error }
+
+func (a answering) Invoke(ctx context.Context, _ string, _, _ any, _ ...grpc.CallOption) error {
+	if a.err == nil { // nobody answers
+		<-ctx.Done()
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return a.err
+}
+
+func (a answering) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, a.err
+}
+
+// TestWaitsForAnAnswer: while nobody can tell for whom a change waits, that is said, but not to who may not ask.
+func TestWaitsForAnAnswer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		says bool
+	}{
+		"the store is away": {status.Error(codes.Unavailable, "away"), true},
+		"nobody answers":    {nil, true},
+		"denied":            {status.Error(codes.PermissionDenied, "denied"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cl, err := client.New(answering{tt.err})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if text := waitsFor(t.Context(), cl); (text != "") != tt.says {
+					t.Errorf("it says %q", text)
+				}
+			})
+		})
 	}
 }

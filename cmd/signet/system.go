@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -17,15 +18,24 @@ func (a *app) system() *cobra.Command {
 }
 
 func (a *app) systemStatus() *cobra.Command {
+	var address string
 	cmd := &cobra.Command{
 		Use:     "status",
 		Short:   "Say whether the server can mint, and why not",
-		Example: "  signet system status\n  signet system status -o json | jq .canMint",
+		Example: "  signet system status\n  signet system status --address signet-2.acme.internal:7443\n  signet system status -o json | jq .canMint",
 		Args:    cli.Args(),
 	}
+	cmd.Flags().StringVar(&address, "address", "", "ask this one of the addresses in client.yaml, and no other")
 	format := cli.Format(cmd, "table", "json")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
+			if address != "" {
+				i := slices.IndexFunc(cl.Replicas(), func(r client.Replica) bool { return r.Address == address })
+				if i < 0 {
+					return cli.Malformedf("signet doctor lists them", "--address is none of the addresses in client.yaml")
+				}
+				cl = cl.Replicas()[i].Client
+			}
 			s, err := cl.GetStatus(ctx, &signetv1.GetStatusRequest{})
 			if err != nil {
 				return err

@@ -252,6 +252,8 @@ func hint(err error) string {
 		return "signet system status says what was found; signet system acknowledge closes it once it is understood"
 	case "CLOCK":
 		return "set the server's clock right; if it is, and was wrong before: signet system acknowledge clock"
+	case "STORE_UNAVAILABLE":
+		return "see that the store, such as HashiCorp Vault, is there and unsealed; the server's own log has the cause"
 	case "LOG_FULL":
 		return "make room where the audit log lies; minting goes on by itself"
 	case "INTERNAL":

@@ -49,7 +49,7 @@ stays. A running server takes it up by itself, within seconds. When it has ended
 			if uri == "" || out == "" || len(hosts) > 0 {
 				return cli.Malformedf("see: signetd cert --help", "a caller's certificate wants --uri and --out, and the server's --server, to which --host belongs")
 			}
-			return p.certify(c.Context(), dir, uri, out)
+			return interruptible(c.Context(), func(ctx context.Context) error { return p.certify(ctx, dir, uri, out) })
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the vault's directory")

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,5 +104,32 @@ func TestWritable(t *testing.T) {
 	}
 	if err := writable(c); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("of a directory that nobody may write to: %v", err)
+	}
+}
+
+// TestInterrupted: a signal while a directory is being made leaves nothing of it.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	err := interruptible(t.Context(), func(ctx context.Context) error {
+		return newDir(filepath.Join(dir, "vault"), func(tmp string) error {
+			if err := os.WriteFile(filepath.Join(tmp, "key.pem"), nil, 0o600); err != nil {
+				return err
+			}
+			if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	})
+	if code, ok := errors.AsType[cli.Exit](err); !ok || code != cli.Interrupted {
+		t.Errorf("ended with %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	refused := errors.New("refused")
+	if err := interruptible(t.Context(), func(context.Context) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("without a signal: %v", err)
 	}
 }

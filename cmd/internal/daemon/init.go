@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -75,7 +76,7 @@ but for one in the directory with --unless-there, which is for whatever starts a
 			if unless && there(dir) {
 				return p.sayThere(dir, "")
 			}
-			return p.create(c.Context(), dir, b)
+			return interruptible(c.Context(), func(ctx context.Context) error { return p.create(ctx, dir, b) })
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the vault's directory")
@@ -365,6 +366,19 @@ func newDir(dir string, fill func(tmp string) error) error {
 		return errors.Join(err, os.RemoveAll(tmp))
 	}
 	return cli.SyncDir(parent)
+}
+
+// interruptible runs what makes a directory with keys in it so that a signal leaves none of it behind. A second signal ends the
+// process at once. What was left in Vault is told all the same.
+func interruptible(ctx context.Context, run func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	err := run(ctx)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, errLeft) && !errors.Is(err, server.ErrNodeLeft) {
+		return cli.Exit(cli.Interrupted)
+	}
+	return err
 }
 
 // rehearse puts an empty directory in place, as newDir will at its end, for those who could not go back then.

@@ -46,7 +46,7 @@ touched. It is an error, but with --unless-there, which is for whatever starts a
 			if unless && there(dir) {
 				return p.sayThere(dir, first.VaultID)
 			}
-			return p.admit(c.Context(), dir, from, first, b)
+			return interruptible(c.Context(), func(ctx context.Context) error { return p.admit(ctx, dir, from, first, b) })
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the new node's directory")

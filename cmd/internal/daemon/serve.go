@@ -67,6 +67,9 @@ func (p *program) run(ctx context.Context, conf *config, ready func(context.Cont
 	defer func() { err = errors.Join(err, watched.close()) }()
 	sc, err := p.open(ctx, conf)
 	if err != nil {
+		if ctx.Err() != nil {
+			return cli.Exit(cli.Interrupted)
+		}
 		return err
 	}
 	p.warnCertificate(ctx, conf, sc.Logger)

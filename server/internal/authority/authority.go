@@ -117,7 +117,7 @@ const housekeeping = time.Minute
 func Open(ctx context.Context, cfg Config) (*Authority, error) {
 	a, err := open(ctx, cfg)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the authority: %w", err), cfg.Store.Close())
+		return nil, errors.Join(fmt.Errorf("opening the authority: %w", inFull(err)), cfg.Store.Close())
 	}
 	return a, nil
 }
