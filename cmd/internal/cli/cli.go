@@ -221,7 +221,7 @@ func hint(err error) string {
 			find += " --limit 0 -o json | grep " + e.RequestID()
 		}
 		return "ask whoever reads the audit log why: " + find
-	case errors.Is(err, client.ErrDenied):
+	case errors.Is(err, client.ErrDenied), errors.Is(err, client.ErrKeyRevoked) && strings.Contains(e.Error(), "import a new key"):
 		return "" // the server has said what is in the way
 	case errors.Is(err, client.ErrUnauthenticated):
 		// No id: who is nobody is on no record.

@@ -164,7 +164,7 @@ func (k *Keys) move(ctx context.Context, p policy.Principal, action policy.Actio
 		case errors.Is(err, store.ErrNoVersion):
 			return noSuchVersion(err)
 		case errors.Is(err, store.ErrVersionOver):
-			return &Error{Kind: ErrPrecondition, Reason: ReasonKeyRevoked, Public: "what was revoked stays so", cause: err}
+			return &Error{Kind: ErrPrecondition, Reason: ReasonKeyRevoked, Public: "what was revoked stays so; import a new key of Apple's as a new version, and activate it", cause: err}
 		case err != nil:
 			return err
 		}
