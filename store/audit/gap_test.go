@@ -154,7 +154,7 @@ func TestClosedElsewhere(t *testing.T) {
 	fsys, heads := tiny(t)
 	c := config(fsys)
 	c.Origin.Log = "log-2"
-	c.Closed = []audit.ClosedLog{{Log: "log-1", Size: 3, Hash: auditlog.Hash{1}}}
+	c.Closed = []audit.Head{{Log: "log-1", Size: 3, Hash: auditlog.Hash{1}}}
 	l := mustOpen(t, c)
 	defer mustClose(t, l)
 	_, err := l.ProveConsistency(t.Context(), auditlog.Checkpoint{Origin: origin, Size: heads[1].Size, Hash: heads[1].Hash})

@@ -114,7 +114,7 @@ func (c *client) fromFile(ctx context.Context) (string, lease, error) {
 	v.SetToken(token)
 	s, err := v.Logical().ReadWithContext(ctx, "auth/token/lookup-self")
 	if err != nil {
-		return "", lease{}, fmt.Errorf("asking about the token in %s: %w", c.cfg.Auth.TokenFile, c.unecho(err))
+		return "", lease{}, fmt.Errorf("asking Vault about the token in %s, which may have ended: %w", c.cfg.Auth.TokenFile, c.unecho(err))
 	}
 	if s == nil {
 		return "", lease{}, errors.New("vault does not know its own token")
