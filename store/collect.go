@@ -34,6 +34,30 @@ func (s *Store) garbage(ctx context.Context) ([]Ref, error) {
 		}
 		listed = append(listed, ref)
 	}
+	var garbage []Ref
+	_, err := s.confirm(ctx, func(snap *Snapshot) (bool, error) {
+		reach, err := snap.reach()
+		garbage = slices.DeleteFunc(listed, func(ref Ref) bool { return reach[ref] })
+		return len(garbage) > 0, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return garbage, nil // an empty commit reaches what the root before it did
+}
+
+// Confirm makes an empty commit and returns the state of its root. What is read may be old; but this was the root when the commit
+// was made, and no commit that began on one before it can happen any more. The errors are those of Commit.
+func (s *Store) Confirm(ctx context.Context) (*Snapshot, error) {
+	snap, err := s.confirm(ctx, func(*Snapshot) (bool, error) { return true, nil })
+	if err != nil {
+		return nil, fmt.Errorf("making an empty commit: %w", err)
+	}
+	return snap, nil
+}
+
+// confirm is Confirm, unless wanted says of the state before that it would be for nothing.
+func (s *Store) confirm(ctx context.Context, wanted func(*Snapshot) (bool, error)) (*Snapshot, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -45,13 +69,8 @@ func (s *Store) garbage(ctx context.Context) ([]Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	reach, err := snap.reach()
-	if err != nil {
+	if ok, err := wanted(snap); !ok || err != nil {
 		return nil, err
-	}
-	garbage := slices.DeleteFunc(listed, func(ref Ref) bool { return reach[ref] })
-	if len(garbage) == 0 {
-		return nil, nil
 	}
 	tx := newTx(snap, s.cfg.Node, s.cfg.Now)
 	next, change, err := tx.build()
@@ -64,8 +83,7 @@ func (s *Store) garbage(ctx context.Context) ([]Ref, error) {
 		}
 		return nil, err
 	}
-	// An empty commit reaches what the root before it did.
-	return garbage, s.adopt(next)
+	return next, s.adopt(next)
 }
 
 // reach is all that the root reaches. Where a shard does not open that cannot be told.

@@ -95,3 +95,16 @@ func (s *Store) RemoveRegister(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// ListRegisters lists the names of all registers, in any order. One that is made or removed meanwhile may be missing or there.
+func (s *Store) ListRegisters(ctx context.Context) ([]string, error) {
+	r, err := s.registers()
+	if err != nil {
+		return nil, err
+	}
+	names, err := r.ListRegisters(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the registers: %w", err)
+	}
+	return names, nil
+}

@@ -20,9 +20,10 @@ var (
 
 // Lease is that of one incarnation of this process.
 type Lease struct {
-	store  *store.Store
-	member store.Member
-	now    func() time.Time
+	store   *store.Store
+	member  store.Member
+	now     func() time.Time
+	created time.Time // before there was a register
 
 	mu       sync.Mutex           // one renewal at a time
 	version  uint64               // of the register, as far as is known
@@ -40,7 +41,7 @@ func Create(ctx context.Context, s *store.Store, node string, bound time.Duratio
 		return nil, fmt.Errorf("making a lease: %w", err)
 	}
 	l := &Lease{
-		store: s, now: now, began: map[uint64]time.Time{},
+		store: s, now: now, created: now(), began: map[uint64]time.Time{},
 		member: store.Member{Node: node, Incarnation: store.NewID(), Bound: bound},
 	}
 	// A create that was not answered is not looked after: what it left has a name that nobody else will have.
@@ -66,12 +67,18 @@ func (l *Lease) Valid() bool {
 		return true
 	}
 	began := l.until.Load()
-	if began == nil {
-		return false
-	}
+	return began != nil && l.within(*began, l.member.Bound)
+}
+
+// Fresh says whether a root may still come to list the member. Who joins asks this once it knows the root on which it will commit: a
+// lease that no root lists is garbage one day, see Peers.Collect.
+func (l *Lease) Fresh() bool { return l.within(l.created, store.MaxBound) }
+
+// within says whether less than d has passed since a reading of the clock, by the monotonic and by the wall clock both.
+func (l *Lease) within(since time.Time, d time.Duration) bool {
 	now := l.now()
-	wall := now.Round(0).Sub(began.Round(0))
-	return now.Sub(*began) < l.member.Bound && wall < l.member.Bound && wall > -setBack
+	wall := now.Round(0).Sub(since.Round(0))
+	return now.Sub(since) < d && wall < d && wall > -setBack
 }
 
 // Renew writes that the member mints on root, and what it published before it called is of root or later. It is called by

@@ -3,6 +3,8 @@ package lease_test
 import (
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,4 +219,113 @@ func TestBounds(t *testing.T) {
 			t.Errorf("joining with a bound of %s: %v", b, err)
 		}
 	}
+}
+
+// leases are the names of the registers that are leases.
+func leases(t *testing.T, shared *storetest.SharedMemory) []string {
+	t.Helper()
+	names, err := shared.ListRegisters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, "lease.") })
+}
+
+// join makes a lease's member one.
+func join(t *testing.T, s *store.Store, tx *store.Tx, l *lease.Lease) error {
+	t.Helper()
+	if err := tx.Join(l.Member()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Commit(t.Context(), tx, store.LogHead{Log: "log"})
+	return err
+}
+
+// TestCollect: leases that no root lists are collected when no root can come to list them, whatever fails meanwhile; those of members
+// stay, and so does what is no lease.
+func TestCollect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := storetest.Shared()
+		a, _ := open(t, shared, "a", time.Now)
+		c, way := open(t, shared, "c", time.Now)
+		peers := lease.NewPeers(c, "c", func() string { return "" }, time.Now, slog.New(slog.DiscardHandler))
+		collect := func(want int, wantErr error) {
+			t.Helper()
+			if n, err := peers.Collect(t.Context()); n != want || !errors.Is(err, wantErr) {
+				t.Errorf("Collect = %d, %v, want %d, %v", n, err, want, wantErr)
+			}
+		}
+		if err := a.SetRegister(t.Context(), "checkpoint.a", 0, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		member := create(t, a, "a", time.Now)
+		if err := join(t, a, a.Begin(), member); err != nil {
+			t.Fatal(err)
+		}
+		create(t, a, "dead", time.Now)
+		create(t, a, "dead", time.Now)
+		// Two that are about to join: one is in the root before it would be collected, one has yet to commit.
+		slow, late := create(t, a, "slow", time.Now), create(t, a, "late", time.Now)
+		collect(0, nil)
+		time.Sleep(store.MaxBound)
+		younger := create(t, a, "younger", time.Now)
+		if err := join(t, a, a.Begin(), slow); err != nil {
+			t.Fatal(err)
+		}
+		before := a.Begin()
+		collect(0, nil)
+		if slow.Fresh() || !younger.Fresh() {
+			t.Errorf("one of %s is fresh: %v, one of now: %v", store.MaxBound, slow.Fresh(), younger.Fresh())
+		}
+		time.Sleep(2 * time.Second)
+
+		for _, tc := range []struct {
+			op   string
+			fate storetest.Fate
+			want error
+		}{
+			{"root", storetest.Stale, store.ErrConflict},
+			{"registers", storetest.Refused, storetest.ErrRefused},
+			{"swap", storetest.UnknownLost, store.ErrUnknown},
+			{"remove", storetest.Refused, storetest.ErrRefused},
+		} {
+			way.Plan(func(c storetest.Call) storetest.Fate {
+				if c.Op == tc.op {
+					return tc.fate
+				}
+				return storetest.Fine
+			})
+			collect(0, tc.want)
+			way.Plan(nil)
+			if n := len(leases(t, shared)); n != 6 {
+				t.Fatalf("%s of %s: there are %d leases", tc.fate, tc.op, n)
+			}
+		}
+		collect(3, nil)
+		left := leases(t, shared)
+		for _, l := range []*lease.Lease{member, slow, younger} {
+			if !slices.Contains(left, "lease."+l.Member().Incarnation) {
+				t.Errorf("the lease of %s is gone", l.Member().Node)
+			}
+		}
+		if _, version, err := a.Register(t.Context(), "checkpoint.a"); err != nil || version != 1 {
+			t.Errorf("the checkpoint is at version %d, %v", version, err)
+		}
+		// A join that was under way does not happen any more, and one that begins now knows that it must not.
+		if err := join(t, a, before, late); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("joining with a lease that was collected: %v", err)
+		}
+		if late.Fresh() {
+			t.Error("a lease that was collected is fresh")
+		}
+
+		if _, err := c.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		revision := c.Snapshot().RootID().Revision
+		collect(0, nil)
+		if now := c.Snapshot().RootID().Revision; now != revision {
+			t.Errorf("collecting nothing made a commit: revision %d after %d", now, revision)
+		}
+	})
 }

@@ -24,6 +24,7 @@ type Peers struct {
 
 	mu     sync.Mutex
 	fenced map[string]time.Time // when it was known that an incarnation is fenced
+	stray  map[string]time.Time // when a lease was first seen to be there that no root listed; Collect's
 	first  []store.Member       // for brokenMembers
 }
 
@@ -246,6 +247,74 @@ func (p *Peers) Forget(ctx context.Context, snap *store.Snapshot) {
 		delete(p.fenced, incarnation)
 		p.mu.Unlock()
 	}
+}
+
+// Collect removes the leases that no root lists and none will: of joins that failed, and of members that have gone. It returns how
+// many there were. Those that it sees for the first time it leaves to a later call. One at a time calls it; what it leaves when it
+// fails, or when another commit comes between (ErrConflict), is there for the next time.
+//
+// That a lease is not in the root does not make it garbage: its owner may be about to join. And taken from a member, it would not be
+// there for a fence to be on top of: the next one would be the first version again, on which a late copy of one of the member's first
+// writes could land. So a lease is removed only when it was seen more than MaxBound ago, by the monotonic clock of this process, and is
+// not in the root of an empty commit that was made after that. A join that began on a root before that commit cannot happen any more.
+// One that begins on a later root asks, knowing that root, whether its lease is Fresh, and it is not: it was made before it was
+// seen here. No clock is compared with another; they run alike, as everywhere in this package.
+func (p *Peers) Collect(ctx context.Context) (int, error) {
+	n, err := p.collect(ctx)
+	if err != nil {
+		return n, fmt.Errorf("collecting leases that are garbage: %w", err)
+	}
+	return n, nil
+}
+
+func (p *Peers) collect(ctx context.Context) (int, error) {
+	names, err := p.store.ListRegisters(ctx)
+	if err != nil {
+		return 0, err
+	}
+	old := p.strays(names)
+	if len(old) == 0 {
+		return 0, nil
+	}
+	snap, err := p.store.Confirm(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, incarnation := range old {
+		if snap.Lists(incarnation) {
+			continue
+		}
+		if err := Remove(ctx, p.store, incarnation); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// strays takes down which of the registers are leases that the root does not list, and returns those that have been there for long.
+func (p *Peers) strays(names []string) []string {
+	now, snap := p.now(), p.store.Snapshot()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stray := map[string]time.Time{}
+	var old []string
+	for _, name := range names {
+		incarnation, ok := strings.CutPrefix(name, namePrefix)
+		if !ok || snap.Lists(incarnation) {
+			continue
+		}
+		stray[incarnation] = now
+		if seen, ok := p.stray[incarnation]; ok {
+			stray[incarnation] = seen
+			if now.Sub(seen) > store.MaxBound+slack {
+				old = append(old, incarnation)
+			}
+		}
+	}
+	p.stray = stray
+	return old
 }
 
 // End fences a member without waiting for it, and says so once it is known that it is.

@@ -31,7 +31,9 @@ type fence struct {
 	Incarnation string `json:"incarnation,omitempty"` // of who is a member
 }
 
-func name(incarnation string) string { return "lease." + incarnation }
+const namePrefix = "lease."
+
+func name(incarnation string) string { return namePrefix + incarnation }
 
 func (r *record) marshal() ([]byte, error) {
 	b, err := json.Marshal(r)

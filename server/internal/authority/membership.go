@@ -106,7 +106,7 @@ func (c *changer) join(ctx context.Context) error {
 	if err := c.catchUp(ctx); err != nil {
 		return err
 	}
-	if r.joining == nil || !r.joining.Valid() {
+	if r.joining == nil || !r.joining.Valid() || !r.joining.Fresh() {
 		l, err := lease.Create(ctx, c.store, c.node, r.bound, c.state.Load().snap.RootID(), c.now)
 		if err != nil {
 			return err
@@ -138,6 +138,9 @@ func (c *changer) joinRoot(ctx context.Context, l *lease.Lease) ([]string, error
 		r.past = append(r.past, l.Member().Incarnation) // until it is known that it is the one
 	}
 	err := c.commitMembers(ctx, func(tx *store.Tx) error {
+		if !l.Fresh() {
+			return errLateJoin
+		}
 		leaveAll(tx, leaving)
 		return tx.Join(l.Member())
 	})
@@ -148,6 +151,8 @@ func (c *changer) joinRoot(ctx context.Context, l *lease.Lease) ([]string, error
 	r.own.Store(l)
 	return leaving, nil
 }
+
+var errLateJoin = errors.New("joining took so long that the lease may have been collected as garbage")
 
 // endNamesakes fences what processes of this node's name have left in the root: they are gone, or have to go.
 func (c *changer) endNamesakes(ctx context.Context) error {
@@ -223,7 +228,8 @@ func (c *changer) removeEnded(ctx context.Context) error {
 	return nil
 }
 
-// collectEvery is how often garbage is collected: what replicas that crashed have left, so that once in a while is enough.
+// collectEvery is how often garbage is collected: what replicas that crashed have left, so that once in a while is enough. A lease
+// must have been there the time before, too.
 const collectEvery = 6 * time.Hour
 
 // tidy looks after what replicas leave behind on the store that they share: members that somebody fenced and did not live to
@@ -239,12 +245,21 @@ func (c *changer) tidy(ctx context.Context) error {
 	if jitter(collectEvery) >= housekeeping {
 		return nil
 	}
-	n, err := c.store.Collect(ctx)
+	return c.collect(ctx)
+}
+
+// collect removes what no root reaches, blobs and leases. Where another commit comes between, it is left for the next time.
+func (c *changer) collect(ctx context.Context) error {
+	blobs, err := c.store.Collect(ctx)
+	leases := 0
+	if err == nil || errors.Is(err, store.ErrConflict) {
+		leases, err = c.replicas.peers.Collect(ctx)
+	}
+	if blobs+leases > 0 {
+		c.logger.InfoContext(ctx, "garbage was collected", slog.Int("blobs", blobs), slog.Int("leases", leases))
+	}
 	if errors.Is(err, store.ErrConflict) {
 		return nil
-	}
-	if n > 0 {
-		c.logger.InfoContext(ctx, "garbage was collected", slog.Int("blobs", n))
 	}
 	return storeError(err)
 }

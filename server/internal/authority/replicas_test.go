@@ -618,3 +618,62 @@ func TestLapsedIssues(t *testing.T) {
 		}
 	})
 }
+
+// TestLeasesCollected: what replicas left that could not join, and one that was killed before it did, is collected by the others; a
+// replica that goes on joining after that knows better.
+func TestLeasesCollected(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.replicas[0], f.replicas[1]
+		c := f.add("node-3")
+		c.mustStart(true)
+		must(t, c.Close())
+		c.Authority = nil
+		leases := func() (n int) {
+			t.Helper()
+			names, err := f.shared.ListRegisters(t.Context())
+			must(t, err)
+			for _, name := range names {
+				if strings.HasPrefix(name, "lease.") {
+					n++
+				}
+			}
+			return n
+		}
+		for range 3 {
+			c.through = storetest.NewSharedFaulty(f.shared, func(c storetest.Call) storetest.Fate {
+				if c.Op == "swap" {
+					return storetest.Refused
+				}
+				return storetest.Fine
+			})
+			if err := c.start(false); err == nil {
+				t.Fatal("it joined without a commit")
+			}
+		}
+		waits, err := lease.Create(t.Context(), b.changer.store, b.node, f.bound, b.changer.state.Load().snap.RootID(), time.Now)
+		must(t, err)
+		if n := leases(); n != 6 {
+			t.Fatalf("there are %d leases", n)
+		}
+		must(t, a.changer.collect(t.Context()))
+		time.Sleep(store.MaxBound + 2*time.Second)
+		if n := leases(); n != 6 {
+			t.Fatalf("there are %d leases: they were collected at first sight", n)
+		}
+		must(t, a.changer.collect(t.Context()))
+		if n := leases(); n != 2 {
+			t.Errorf("there are %d leases, want those of the members", n)
+		}
+		if _, err := b.changer.joinRoot(t.Context(), waits); !errors.Is(err, errLateJoin) {
+			t.Errorf("joining with a lease that was collected: %v", err)
+		}
+		if members := b.changer.store.Snapshot(); members.Lists(waits.Member().Incarnation) {
+			t.Error("a member has no lease")
+		}
+		// The others go on.
+		time.Sleep(time.Second)
+		must(t, a.disable("asc"))
+		b.wantMint(ReasonKeyDisabled)
+	})
+}
