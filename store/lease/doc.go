@@ -31,5 +31,6 @@
 // a mint or before one, until something corrects its wall clock: it mints what it could have minted when it was paused.
 //
 // Concurrency: everything may be called concurrently. Crash: a replica that dies leaves its member in the root and its
-// lease; the next change fences them, or the next start of its node does.
+// lease; the next change fences them, or the next start of its node does. One that dies before it has joined leaves a lease that
+// is garbage; Peers.Collect says when that may be removed.
 package lease

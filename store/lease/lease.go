@@ -35,7 +35,7 @@ type Lease struct {
 }
 
 // Create draws an incarnation and makes its lease, which says root. It is not a member before a root lists Member. An error
-// leaves at most a register that no root names.
+// leaves at most a register that no root names, for Peers.Collect.
 func Create(ctx context.Context, s *store.Store, node string, bound time.Duration, root store.RootID, now func() time.Time) (*Lease, error) {
 	if err := store.CheckBound(bound); err != nil {
 		return nil, fmt.Errorf("making a lease: %w", err)

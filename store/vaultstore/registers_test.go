@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/p8signet/signet/store"
+	"github.com/p8signet/signet/store/lease"
 	"github.com/p8signet/signet/store/storetest"
 	"github.com/p8signet/signet/store/vaultstore"
 )
@@ -258,5 +261,33 @@ func TestRegisterForeign(t *testing.T) {
 	}
 	if names, err := b.ListRegisters(t.Context()); err == nil || !strings.Contains(err.Error(), "not one of ours") {
 		t.Errorf("ListRegisters = %q, %v, want it refused", names, err)
+	}
+}
+
+// The leases that no root lists are collected with what Signet's policy allows, and a checkpoint stays.
+func TestLeasesCollected(t *testing.T) {
+	s, err := store.Create(t.Context(), store.Config{Backend: open(t, config(t), fresh()), KEKs: keks(), Node: "n1", Now: time.Now}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.SetRegister(t.Context(), "checkpoint.n1", 0, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := lease.Create(t.Context(), s, "n1", store.MinBound, s.Snapshot().RootID(), time.Now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	peers := lease.NewPeers(s, "n1", func() string { return "" }, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	for _, want := range []int{0, 3, 0} {
+		if n, err := peers.Collect(t.Context()); n != want || err != nil {
+			t.Errorf("Collect = %d, %v, want %d", n, err, want)
+		}
+		now = now.Add(store.MaxBound + time.Minute)
+	}
+	if names, err := s.ListRegisters(t.Context()); err != nil || !slices.Equal(names, []string{"checkpoint.n1"}) {
+		t.Errorf("what is left is %q, %v", names, err)
 	}
 }
