@@ -11,12 +11,14 @@ import (
 )
 
 // enroll makes the root know this node: its log's key, and the log that it is about to open. A node that has a log already is
-// refused: that log lies where the node ran. A crash may leave a node whose log is empty, and that is enrolled again.
+// refused: that log lies where the node ran. A crash may leave a node whose log is empty, and that is enrolled again; but not where
+// the log is empty because a gap has closed the one before it: such a node ran, and has written into the new one what the root does not
+// know yet (law 7).
 func (c *changer) enroll(ctx context.Context) error {
 	err := retry(ctx, func() error {
 		tx := c.store.Begin()
 		if slices.Contains(tx.Snapshot().Nodes(), c.node) {
-			if head, _ := tx.Snapshot().LogHead(c.node); head.Size > 0 {
+			if head, _ := tx.Snapshot().LogHead(c.node); head.Size > 0 || len(tx.Snapshot().ClosedLogs(c.node)) > 0 {
 				return ErrEnrolled
 			}
 			return nil

@@ -452,6 +452,40 @@ func TestNodeNotEnrolled(t *testing.T) {
 	})
 }
 
+// TestEnrollInGap: a node whose log was lost, and whose new one the root knows nothing of yet, is not enrolled anew: not while the gap
+// is open, and not when it was acknowledged elsewhere.
+func TestEnrollInGap(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.replicas[0], f.replicas[1]
+		b.kill()
+		b.fs = storetest.NewFaultFS()
+		time.Sleep(2 * testBound)
+		b.mustStart(false)
+		b.wantMint(ReasonGap)
+		b.kill()
+		time.Sleep(time.Second)
+		root := a.changer.store.Snapshot()
+		if head, _ := root.LogHead("node-2"); head.Size > 0 || len(root.Stops("node-2")) != 1 {
+			t.Fatalf("the root has %d entries of node-2 and %d gaps that stop it; the test shows nothing", head.Size, len(root.Stops("node-2")))
+		}
+		for _, gap := range []string{"open", "acknowledged"} {
+			if gap == "acknowledged" {
+				a.acknowledge(root.Stops("node-2")[0].ID)
+				root = a.changer.store.Snapshot()
+			}
+			twin := f.add("node-2")
+			if err := twin.start(true); !errors.Is(err, ErrEnrolled) {
+				t.Errorf("with the gap %s, another node-2 was enrolled: %v", gap, err)
+			}
+			must(t, a.changer.catchUp(t.Context()))
+			if now := a.changer.store.Snapshot().RootID(); now != root.RootID() {
+				t.Errorf("with the gap %s, the root changed", gap)
+			}
+		}
+	})
+}
+
 // TestForget: a dead replica is forgotten; a live one that is forgotten joins anew; neither is waited for afterwards.
 func TestForget(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
