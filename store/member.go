@@ -17,9 +17,10 @@ type Member struct {
 	Bound time.Duration
 }
 
-// The least and the greatest bound that a member may have. A member with more could keep a revocation waiting for as long.
+// The least and the greatest bound that a member may have. One with less would lapse whenever Vault takes a moment longer, one with
+// more could keep a revocation waiting for as long.
 const (
-	MinBound = time.Second
+	MinBound = 2 * time.Second
 	MaxBound = 5 * time.Minute
 )
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/p8signet/signet/client"
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
+	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/lease/leasetest"
 	"github.com/p8signet/signet/store/vaultstore/vaultrun"
 )
@@ -148,7 +149,7 @@ func newCrowd(t *testing.T, program string, env ...string) *crowd {
 		n := &node{name: fmt.Sprintf("node-%d", i+1)}
 		n.dir = filepath.Join(c.dir, n.name)
 		if i == 0 {
-			c.run("init", "--dir", n.dir, "--vault", connection, "--listen", "127.0.0.1:0")
+			c.run("init", "--dir", n.dir, "--vault", connection, "--listen", "127.0.0.1:0", "--lease", store.MinBound.String()) // as short as it can be
 		} else {
 			c.run("join", "--dir", n.dir, "--from", filepath.Join(c.nodes[0].dir, "signetd.yaml"), "--node", n.name, "--listen", "127.0.0.1:0")
 		}
@@ -184,7 +185,7 @@ func (c *crowd) run(args ...string) {
 	}
 }
 
-// divert puts a proxy between a node and Vault, and makes its lease as short as it can be.
+// divert puts a proxy between a node and Vault.
 func (c *crowd) divert(n *node) {
 	c.t.Helper()
 	var err error
@@ -201,7 +202,6 @@ func (c *crowd) divert(n *node) {
 	for old, replaced := range map[string]string{
 		"address: " + c.vault.Address: "address: " + n.proxy.Address + "\n  timeout: 1s",
 		"ca: " + c.vault.CA:           "ca: " + n.proxy.CA,
-		"lease: 30s":                  "lease: 2s",
 	} {
 		if !bytes.Contains(text, []byte(old)) {
 			c.t.Fatalf("%q is not in the config", old)

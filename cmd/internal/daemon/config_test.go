@@ -148,6 +148,7 @@ func TestLoadConfigOnVault(t *testing.T) {
 		{"a lease in words", swap("30s", "a day"), []string{"lease: "}},
 		{"a lease of nothing", swap("30s", "0s"), []string{"lease: "}},
 		{"a lease too short", swap("30s", "1999ms"), []string{"lease: "}},
+		{"a lease between milliseconds", swap("30s", "2000500us"), []string{"lease: ", "whole milliseconds"}},
 		{"a negative lease", swap("30s", "-30s"), []string{"lease: "}},
 		{"a lease without a unit", swap("30s", "30"), []string{"lease: "}},
 		{"a lease for a file", swap("store: vault", "store: store.db", place, ""), []string{"lease: it is for a store in Vault"}},

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/p8signet/signet/cmd/internal/cli"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/vaultstore"
@@ -18,11 +20,8 @@ import (
 // storeInVault is what store says when it lies in HashiCorp Vault. A file of that name is ./vault.
 const storeInVault = "vault"
 
-// How long a replica may mint without hearing from Vault.
-const (
-	shortestLease = 2 * time.Second
-	longestLease  = store.MaxBound
-)
+// leases is which leases there may be.
+var leases = fmt.Sprintf("from %s to %s", store.MinBound, store.MaxBound)
 
 // The bounds of a call to Vault.
 const (
@@ -215,12 +214,26 @@ func (c *config) validateVault() []error {
 			errs = append(errs, fmt.Errorf("vault: %w", err))
 		}
 	}
-	switch d, ok := cli.ParseSpan(c.Lease); {
-	case c.Lease == "":
-	case !c.inVault():
-		errs = append(errs, errors.New("lease: it is for a store in Vault, which several replicas share"))
-	case !ok || d < shortestLease || d > longestLease:
-		errs = append(errs, fmt.Errorf("lease: how long a replica may mint without hearing from Vault is a duration from %s to %s, such as 30s", shortestLease, longestLease))
+	if c.Lease != "" {
+		if err := checkLease(c.Lease, c.inVault()); err != nil {
+			errs = append(errs, fmt.Errorf("lease: %w", err))
+		}
 	}
 	return errs
+}
+
+// checkLease refuses what is no lease, or for a store that has no use for one.
+func checkLease(text string, inVault bool) error {
+	if !inVault {
+		return errors.New("it is for a store in Vault, which several replicas share")
+	}
+	if d, ok := cli.ParseSpan(text); !ok || store.CheckBound(d) != nil {
+		return fmt.Errorf("how long a replica may mint without hearing from Vault is a duration %s, in whole milliseconds, such as 30s", leases)
+	}
+	return nil
+}
+
+// leaseFlag adds the flag of commands that write a config with a lease.
+func leaseFlag(cmd *cobra.Command, to *string, otherwise string) {
+	cmd.Flags().StringVar(to, "lease", "", "how long the node may mint without hearing from Vault, and how long a revocation waits for it then: a `duration` "+leases+"; "+otherwise)
 }

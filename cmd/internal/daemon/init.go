@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ but for one in the directory with --unless-there, which is for whatever starts a
 		Example: `  signetd init --dir vault
   signetd init --dir /var/lib/signet/vault --listen 0.0.0.0:7443 --host signet.acme.internal
   signetd init --dir vault --listen 127.0.0.1:0    # any free port
-  signetd init --dir /var/lib/signet/vault --vault vault.yaml --host node-1.signet.acme.internal`,
+  signetd init --dir /var/lib/signet/vault --vault vault.yaml --host node-1.signet.acme.internal --lease 10s`,
 		Args: cli.Args(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := b.choose(connection, place); err != nil {
@@ -87,6 +88,7 @@ but for one in the directory with --unless-there, which is for whatever starts a
 	cmd.Flags().StringVar(&place, "store", "", "where the store lies, file or vault; vault when --vault is given")
 	cmd.Flags().StringArrayVar(&b.keks, "kek", nil, "a KEK, file:PATH or vault-transit:MOUNT/KEY; may be repeated, and each opens the vault alone; "+
 		defaultTransit+" with --vault, file:"+kekFile+" without, when left out")
+	leaseFlag(cmd, &b.lease, server.DefaultLease.String()+" when left out")
 	unlessThere(cmd, &unless)
 	cli.Required(cmd, "dir")
 	return cmd
@@ -120,6 +122,7 @@ type blueprint struct {
 	keks         []string   // file:kek when there is none
 	hashicorp    *hashicorp // how Vault is reached; nil: it is not
 	inVault      bool       // the store lies there
+	lease        string     // for a store in Vault; empty for what is usual, or what the other node has
 }
 
 // choose says where store and KEKs are to be.
@@ -133,7 +136,7 @@ func (b *blueprint) choose(connection, place string) error {
 		if place == "vault" {
 			return cli.Malformedf("deploy/vault/setup.sh sets Vault up and prints that file", "--store vault wants --vault FILE, which says how Vault is reached")
 		}
-		return b.chooseKEKs()
+		return errors.Join(b.checkLease(), b.chooseKEKs())
 	}
 	var err error
 	if b.hashicorp, err = loadHashicorp(connection); err != nil {
@@ -145,7 +148,18 @@ func (b *blueprint) choose(connection, place string) error {
 	} else {
 		b.hashicorp.Mount, b.hashicorp.Path = "", ""
 	}
-	return b.chooseKEKs()
+	return errors.Join(b.checkLease(), b.chooseKEKs())
+}
+
+// checkLease refuses a lease that the config could not have.
+func (b *blueprint) checkLease() error {
+	if b.lease == "" {
+		return nil
+	}
+	if err := checkLease(b.lease, b.inVault); err != nil {
+		return cli.Malformedf("", "--lease: %w", err)
+	}
+	return nil
 }
 
 func (b *blueprint) chooseKEKs() error {
@@ -471,7 +485,7 @@ func newConfig(b blueprint, dir string) *config {
 		dir:     dir,
 	}
 	if b.inVault {
-		c.Store, c.Lease = storeInVault, server.DefaultLease.String()
+		c.Store, c.Lease = storeInVault, cmp.Or(b.lease, server.DefaultLease.String())
 	}
 	return c
 }
@@ -510,7 +524,7 @@ const (
 # store: vault means that the store lies in HashiCorp Vault. The block vault says how Vault is reached, with approle, kubernetes or
 # token_file below auth, and by mount and path where in it the store lies. vault_id is the vault that must be there. The KEKs in keks
 # wrap the root key, each enough alone: vault-transit:MOUNT/KEY is a key of Vault's transit engine, file:PATH a file.
-# lease, from 2s to 5m, is how long this node may mint without hearing from Vault, and how long a revocation waits for it then.
+# lease, %s, is how long this node may mint without hearing from Vault, and how long a revocation waits for it then.
 `
 	configHeadTransit = configHead + `#
 # The block vault says how HashiCorp Vault is reached, with approle, kubernetes or token_file below auth. It is asked for the KEK
@@ -527,7 +541,7 @@ func writeVault(dir string, c *config, files nodeFiles) error {
 	head := configHead
 	switch {
 	case c.inVault():
-		head = configHeadInVault
+		head = fmt.Sprintf(configHeadInVault, leases)
 	case c.Vault != nil:
 		head = configHeadTransit
 	}

@@ -204,6 +204,15 @@ func TestNodesOnVault(t *testing.T) {
 		t.Fatalf("the directory is there: %v", err)
 	}
 
+	for _, lease := range []string{"1999ms", "301s", "1d", "30", "-30s", "soon"} {
+		o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.connection, "--lease", lease}, "--lease: ", "from 2s to 5m0s")
+	}
+	o.refused(cli.Malformed, []string{"init", "--dir", first, "--lease", "30s"}, "--lease: it is for a store in Vault")
+	o.refused(cli.Malformed, []string{"init", "--dir", first, "--vault", o.connection, "--store", "file", "--lease", "30s"}, "--lease: it is for a store in Vault")
+	if _, err := os.Stat(first); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the directory is there: %v", err)
+	}
+
 	said := o.ok("init", "--dir", first, "--vault", o.connection, "--listen", "127.0.0.1:0")
 	for _, part := range []string{"store: ", "mount signet, path vault of Vault at https://", "the key vault-transit:transit/signet in Vault opens everything"} {
 		if !strings.Contains(said, part) {
@@ -214,7 +223,7 @@ func TestNodesOnVault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"# store: vault means", "\nstore: vault\n", "\nlease: 30s\n", "\nvault_id: ", "role_id: ", "secret_id_file: " + o.dir} {
+	for _, part := range []string{"# store: vault means", "\nstore: vault\n", "\n# lease, from 2s to 5m0s, is", "\nlease: 30s\n", "\nvault_id: ", "role_id: ", "secret_id_file: " + o.dir} {
 		if !strings.Contains(string(text), part) {
 			t.Errorf("%q is not in the config:\n%s", part, text)
 		}
@@ -262,6 +271,7 @@ func TestNodesOnVault(t *testing.T) {
 	// A second node.
 	o.refused(cli.Malformed, []string{"join", "--dir", second, "--from", config, "--node", "a b"}, "--node is not a name")
 	o.refused(cli.Malformed, []string{"join", "--dir", second, "--from", config, "--node", "node-2", "--host", "a b"}, "--host")
+	o.refused(cli.Malformed, []string{"join", "--dir", second, "--from", config, "--node", "node-2", "--lease", "1s"}, "--lease: ", "from 2s to 5m0s")
 	o.refused(cli.Conflict, []string{"join", "--dir", second, "--from", config, "--node", "node-1"}, "a node of this name already", "another --node")
 	o.refused(cli.Conflict, []string{"join", "--dir", first, "--from", config, "--node", "node-2"}, "holds a vault already")
 	o.ok("init", "--dir", o.path("bolt"), "--listen", "127.0.0.1:0")
@@ -269,7 +279,7 @@ func TestNodesOnVault(t *testing.T) {
 	if _, err := os.Stat(second); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("a directory is there: %v", err)
 	}
-	said = o.ok("join", "--dir", second, "--from", config, "--node", "node-2", "--listen", "127.0.0.1:0", "--host", "node-2.acme.internal", "--host", "127.0.0.1")
+	said = o.ok("join", "--dir", second, "--from", config, "--node", "node-2", "--listen", "127.0.0.1:0", "--host", "node-2.acme.internal", "--host", "127.0.0.1", "--lease", "20s")
 	for _, part := range []string{"Created node-2 of vault ", "  addresses:\n    - node-2.acme.internal:", "    - origin: ", "      key: "} {
 		if !strings.Contains(said, part) {
 			t.Errorf("join does not say %q: %s", part, said)
@@ -283,7 +293,7 @@ func TestNodesOnVault(t *testing.T) {
 	o.refused(cli.Conflict, []string{"join", "--dir", o.path("bolt"), "--from", config, "--node", "node-9", "--unless-there"}, "a node of another vault")
 	two := serveDir(t, second, nil)
 	own := onlyAddress(t, filepath.Join(second, operatorDir, clientFile), config2)
-	if got := members(t, own); !slices.Equal(got, []string{"node-1 30s", "node-2 30s"}) {
+	if got := members(t, own); !slices.Equal(got, []string{"node-1 30s", "node-2 20s"}) {
 		t.Errorf("the members are %v", got)
 	}
 	conf, err := client.LoadConfig(filepath.Join(second, operatorDir, clientFile))
@@ -292,7 +302,7 @@ func TestNodesOnVault(t *testing.T) {
 	}
 	o.ok("cert", "--dir", second, "--server")
 	one.stop()
-	for began := time.Now(); !slices.Equal(members(t, own), []string{"node-2 30s"}); time.Sleep(50 * time.Millisecond) {
+	for began := time.Now(); !slices.Equal(members(t, own), []string{"node-2 20s"}); time.Sleep(50 * time.Millisecond) {
 		if time.Since(began) > 20*time.Second {
 			t.Fatalf("the members are %v", members(t, own))
 		}

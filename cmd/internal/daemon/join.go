@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -30,7 +31,7 @@ of its own; what one revokes, none mints any more.
 
 FILE is the signetd.yaml of a node that is there, or a copy of it on the machine of the new one, beside which the files lie that it
 names for Vault and for KEKs. The config is taken over, but for what is the node's own: its name, where it listens, its log, its
-server's certificate, which the vault's CA makes here, and a certificate of the operator's. KEKs in files beside FILE are copied.
+server's certificate, which the vault's CA makes here, and a certificate of the operator's; --lease gives it another lease. KEKs in files beside FILE are copied.
 
 The vault then knows the node, and both its certificates are in its log. The directory appears whole or not at all. The lines that
 clients add to client.yaml, to reach the node and to verify its log, are printed. A node that is in the directory already is not
@@ -54,6 +55,7 @@ touched. It is an error, but with --unless-there, which is for whatever starts a
 	cmd.Flags().StringVar(&b.node, "node", "", "the new node's name, for good: it is part of the log's origin")
 	cmd.Flags().StringVar(&b.listen, "listen", "127.0.0.1:7443", `where it is to serve, "host:port"; port 0 picks a free one from 20000 to 32767`)
 	cmd.Flags().StringArrayVar(&b.hosts, "host", nil, "a name or address by which callers reach it; may be repeated; that of --listen when left out")
+	leaseFlag(cmd, &b.lease, "that of FILE when left out")
 	unlessThere(cmd, &unless)
 	cli.Required(cmd, "dir", "from", "node")
 	return cmd
@@ -61,11 +63,12 @@ touched. It is an error, but with --unless-there, which is for whatever starts a
 
 // admit makes the directory of a further node. first is the config that lies at from.
 func (p *program) admit(ctx context.Context, dir, from string, first *config, b blueprint) (err error) {
-	if err := errors.Join(checkNode(b.node), checkHosts(b.hosts)); err != nil {
-		return err
-	}
 	if !first.inVault() {
 		return cli.Malformedf("a vault has several nodes when it is made with: signetd init --vault FILE", "the store of %s is a file, which one node has to itself", from)
+	}
+	b.inVault = true
+	if err := errors.Join(checkNode(b.node), checkHosts(b.hosts), b.checkLease()); err != nil {
+		return err
 	}
 	if b.listen, err = pickPort(ctx, b.listen); err != nil {
 		return err
@@ -167,6 +170,7 @@ func nodeConfig(first *config, b blueprint, dir string) (*config, error) {
 	c := *first
 	own := newConfig(b, dir)
 	c.Listen, c.Node, c.Log, c.TLS, c.dir = own.Listen, own.Node, own.Log, own.TLS, dir
+	c.Lease = cmp.Or(b.lease, c.Lease)
 	c.KEKs = slices.Clone(first.KEKs)
 	for i, uri := range c.KEKs {
 		path, ok := strings.CutPrefix(uri, fileScheme)
