@@ -78,7 +78,7 @@ func TestHealth(t *testing.T) {
 	next(notServing)
 	s.Clock.Advance(time.Hour)
 	next(serving)
-	for _, once := range []string{"minting has stopped", "minting goes on"} {
+	for _, once := range []string{"minting has stopped", `msg="minting goes on" lasted=`} {
 		n := 0
 		for began := time.Now(); n == 0 && time.Since(began) < 5*time.Second; time.Sleep(time.Millisecond) {
 			n = bytes.Count(logged.Bytes(), []byte(once))

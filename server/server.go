@@ -112,11 +112,11 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 
 	s.background, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	told := &authority.Told{Logger: s.logger, Now: s.now, Level: slog.LevelError, Begins: "serving, but not minting", Ends: "minting goes on"}
 	why := s.updateHealth()
-	if why != "" {
-		s.logger.ErrorContext(ctx, "serving, but not minting", slog.String("reason", why))
-	}
-	s.running.Go(func() { s.watchHealth(why) })
+	told.Look(ctx, why)
+	told.Begins = "minting has stopped"
+	s.running.Go(func() { s.watchHealth(told, why) })
 	s.running.Go(s.recallUses)
 	s.running.Go(func() { s.auth.Watch(s.background, s.limits.ReloadInterval) })
 	s.running.Go(func() { _ = s.grpc.Serve(s.inside) }) // it ends with Shutdown, and Alive tells when it did before

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ type Peers struct {
 
 	mu     sync.Mutex
 	fenced map[string]time.Time // when it was known that an incarnation is fenced
+	alien  map[string]uint64    // the version at which a member's lease was last said not to be ours
 	stray  map[string]time.Time // when a lease was first seen to be there that no root listed; Collect's
 	first  []store.Member       // for brokenMembers
 }
@@ -36,7 +38,7 @@ const slack = time.Second
 
 // NewPeers watches on behalf of a node.
 func NewPeers(s *store.Store, node string, self func() string, now func() time.Time, logger *slog.Logger) *Peers {
-	return &Peers{store: s, node: node, self: self, now: now, logger: logger, fenced: map[string]time.Time{}}
+	return &Peers{store: s, node: node, self: self, now: now, logger: logger, fenced: map[string]time.Time{}, alien: map[string]uint64{}}
 }
 
 // WaitingError says for whom a change still waits.
@@ -146,7 +148,7 @@ func (p *Peers) look(ctx context.Context, m store.Member) (*record, uint64, erro
 	body, version, err := p.store.Register(ctx, name(m.Incarnation))
 	switch {
 	case errors.Is(err, store.ErrDamaged):
-		p.logger.ErrorContext(ctx, "a lease is not one of ours, and its member is fenced", slog.String("node", m.Node), slog.Any("error", err))
+		p.notOurs(ctx, m, version, err)
 		return nil, version, nil
 	case err != nil:
 		return nil, 0, err
@@ -155,10 +157,21 @@ func (p *Peers) look(ctx context.Context, m store.Member) (*record, uint64, erro
 	}
 	r, err := parse(body, m)
 	if err != nil {
-		p.logger.ErrorContext(ctx, "a lease is not one of ours, and its member is fenced", slog.String("node", m.Node), slog.Any("error", err))
+		p.notOurs(ctx, m, version, err)
 		return nil, version, nil
 	}
 	return r, version, nil
+}
+
+// notOurs says once what lies in the place of a lease, however often it is looked at.
+func (p *Peers) notOurs(ctx context.Context, m store.Member, version uint64, err error) {
+	p.mu.Lock()
+	said := p.alien[m.Incarnation] == version
+	p.alien[m.Incarnation] = version
+	p.mu.Unlock()
+	if !said {
+		p.logger.ErrorContext(ctx, "a lease is not one of ours, and its member is fenced by who waits for it", slog.String("node", m.Node), slog.Any("error", err))
+	}
 }
 
 // fence overwrites a lease at the version that was read. What came of a write that is refused or not answered is seen by who
@@ -232,6 +245,7 @@ func (p *Peers) Ended(snap *store.Snapshot) []store.Member {
 func (p *Peers) Forget(ctx context.Context, snap *store.Snapshot) {
 	var gone []string
 	p.mu.Lock()
+	maps.DeleteFunc(p.alien, func(incarnation string, _ uint64) bool { return !snap.Lists(incarnation) })
 	for incarnation := range p.fenced {
 		if !snap.Lists(incarnation) {
 			gone = append(gone, incarnation)

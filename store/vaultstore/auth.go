@@ -148,6 +148,12 @@ func readToken(path string) (string, error) {
 func (c *client) keep(ctx context.Context) {
 	var l lease
 	var fails int
+	well := func(next lease) {
+		if fails > 0 {
+			c.cfg.Logger.InfoContext(ctx, "there is a token for Vault again", slog.Int("failures", fails))
+		}
+		l, fails = next, 0
+	}
 	for {
 		var due <-chan time.Time // nil where there is nothing to wait for: it never comes
 		switch {
@@ -160,18 +166,19 @@ func (c *client) keep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case l = <-c.leases:
-			fails = 0
+		case next := <-c.leases:
+			well(next)
 			continue
 		case <-due:
 		}
 		next, err := c.renew(ctx, l)
 		if err != nil && ctx.Err() == nil {
-			fails++
-			c.cfg.Logger.WarnContext(ctx, "the token for Vault could not be renewed, nor another be had; it is tried again", slog.Any("error", err))
+			if fails++; fails == 1 {
+				c.cfg.Logger.WarnContext(ctx, "the token for Vault could not be renewed, nor another be had; it is tried again", slog.Any("error", err))
+			}
 			continue
 		}
-		l, fails = next, 0
+		well(next)
 	}
 }
 

@@ -128,6 +128,8 @@ func open(ctx context.Context, cfg Config) (*Authority, error) {
 	}
 	c := &changer{turn: make(chan struct{}, 1)}
 	c.ledger = ledger{node: cfg.Node, now: cfg.Now, tally: newTally(), logger: cfg.Logger, watcher: cfg.Watcher}
+	c.summed = c.told("refused calls are counted but cannot be recorded yet", "refused calls are recorded again")
+	c.settled = c.told("unfinished business is left for another minute", "nothing is left unfinished any more")
 	c.store, c.operators, c.rates = cfg.Store, cfg.Operators, newRates(rateTable)
 	c.replicas = newReplicas(cfg)
 	c.publish()

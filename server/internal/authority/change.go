@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +21,7 @@ type changer struct {
 	turn chan struct{} // the lock, of capacity 1; a channel, so that waiting for it ends with the context
 	open *intent       // recorded, and not closed yet: at most one
 
+	settled  *Told // that something is left open; housekeep's
 	anchors  anchors
 	anchored atomic.Int64 // lastAnchored, in Unix nanoseconds; 0: never
 }
@@ -302,7 +302,5 @@ func (c *changer) housekeep(ctx context.Context) {
 	if err == nil {
 		err = c.tidy(ctx)
 	}
-	if err != nil {
-		c.logger.WarnContext(ctx, "unfinished business is left for the next minute", slog.Any("error", inFull(err)))
-	}
+	c.settled.Look(ctx, err)
 }

@@ -47,6 +47,8 @@ type ledger struct {
 	gate   sync.RWMutex
 	moving bool // the root has, or may have, moved the log; guarded by gate
 
+	summed *Told // that what was counted cannot be recorded; summarise's
+
 	marked int64 // index of the last entry that names a root; the change lock's holder's
 }
 
@@ -145,9 +147,7 @@ func (l *ledger) summarise(ctx context.Context) {
 			l.tally.count(what, n)
 		}
 	}
-	if failed != nil {
-		l.logger.WarnContext(ctx, "refused calls are counted but cannot be recorded yet", slog.Any("error", inFull(failed)))
-	}
+	l.summed.Look(ctx, failed)
 }
 
 // sum records one summary. An id that the log refuses is left out: what it looks like must not be written anywhere.

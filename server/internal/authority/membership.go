@@ -16,6 +16,7 @@ import (
 func (c *changer) keepLease(ctx context.Context) {
 	r := c.replicas
 	pause, poke := lease.Every(r.bound), r.poke
+	told := c.told("the lease cannot be renewed; minting goes on until it ends", "the lease is renewed again")
 	for {
 		select {
 		case <-time.After(pause):
@@ -35,15 +36,13 @@ func (c *changer) keepLease(ctx context.Context) {
 			r.lose(err)
 			return
 		case err != nil:
-			if r.trouble.Swap(&err) == nil {
-				c.logger.WarnContext(ctx, "the lease cannot be renewed; minting goes on until it ends", slog.Duration("bound", r.bound), slog.Any("error", inFull(err)))
-			}
+			r.trouble.Store(&err)
+			told.Look(ctx, err, slog.Duration("bound", r.bound))
 			pause = min(lease.Every(r.bound), time.Second)/2 + jitter(100*time.Millisecond)
 			poke = nil // trying pokes, and must not go round without a pause
 		default:
-			if r.trouble.Swap(nil) != nil {
-				c.logger.InfoContext(ctx, "the lease is renewed again")
-			}
+			r.trouble.Store(nil)
+			told.Look(ctx, nil)
 			pause, poke = lease.Every(r.bound), r.poke
 		}
 	}

@@ -88,7 +88,7 @@ const anchorEvery = 8
 func (c *changer) follow(ctx context.Context) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	var failing bool
+	told := c.told("the store cannot be followed", "the store is followed again")
 	for n := 0; ; {
 		select {
 		case <-tick.C:
@@ -105,13 +105,8 @@ func (c *changer) follow(ctx context.Context) {
 		if n++; err == nil && n%anchorEvery == 0 {
 			err = c.publishAnchor(ctx)
 		}
-		if bad := err != nil && ctx.Err() == nil; bad != failing {
-			failing = bad
-			if bad {
-				c.logger.WarnContext(ctx, "the store cannot be followed", slog.Any("error", inFull(err)))
-			} else {
-				c.logger.InfoContext(ctx, "the store is followed again")
-			}
+		if ctx.Err() == nil {
+			told.Look(ctx, err)
 		}
 	}
 }

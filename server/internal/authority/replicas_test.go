@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"crypto/fips140"
 	"errors"
@@ -36,6 +37,7 @@ type replica struct {
 	fleet  *fleet
 	node   string
 	way    *storetest.SharedFaulty
+	logger *slog.Logger // what it says is lost when it is nil
 	// through, where it is not nil, stands before way at the next start.
 	through storetest.SharedBackend
 }
@@ -105,7 +107,7 @@ func (r *replica) start(enroll bool) error {
 	}
 	a, err := Open(r.t.Context(), Config{
 		Store: s, LogFS: r.fs, Node: r.node, Operators: []string{operatorID}, TrustDomain: trustDomain,
-		Bound: r.fleet.bound, Enroll: enroll, Now: time.Now, Logger: discarded(), Watcher: r.watcher,
+		Bound: r.fleet.bound, Enroll: enroll, Now: time.Now, Logger: cmp.Or(r.logger, discarded()), Watcher: r.watcher,
 	})
 	if err != nil {
 		return err
