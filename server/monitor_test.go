@@ -91,6 +91,7 @@ func TestMetrics(t *testing.T) {
 		"signet_policy_revision":                                      1,
 		`signet_mint_obstacle{reason="GAP"}`:                          0,
 		`signet_mint_obstacle{reason="LOG_FULL"}`:                     0,
+		`signet_mint_obstacle{reason="LEASE_LAPSED"}`:                 0,
 		"signet_clock_behind_log_seconds":                             0,
 		"signet_clock_drift_seconds":                                  0,
 		"signet_keys_unlisted":                                        0,

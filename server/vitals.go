@@ -19,7 +19,8 @@ const keySeries = 1000
 
 // mayStop are the reasons for which a node mints nothing. Each has a series, so that an alert can tell 0 from absent.
 var mayStop = []authority.Reason{
-	authority.ReasonGap, authority.ReasonClock, authority.ReasonLogFull, authority.ReasonLogUnavailable, authority.ReasonShuttingDown,
+	authority.ReasonGap, authority.ReasonClock, authority.ReasonLogFull, authority.ReasonLogUnavailable, authority.ReasonLeaseLapsed,
+	authority.ReasonShuttingDown,
 }
 
 // keyStates are the states of keys; each has a series.

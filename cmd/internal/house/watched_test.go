@@ -95,7 +95,7 @@ func readDashboard(t *testing.T) dashboard {
 	return d
 }
 
-// shown are the series of a real server to which everything has happened that makes series: name → labels.
+// shown are the series of a real server to which everything has happened that makes series: name → labels, and label=value.
 func shown(t *testing.T) map[string][]string {
 	t.Helper()
 	s := servertest.New(t)
@@ -128,7 +128,7 @@ grants: [{id: ci, to: [{mtls: "spiffe://signet.test/ci/*"}], mint: [release]}]
 	w := httptest.NewRecorder()
 	s.Monitor().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	found := map[string][]string{"up": {"job", "instance"}} // which Prometheus itself makes
-	label := regexp.MustCompile(`([a-z_]+)="`)
+	label := regexp.MustCompile(`([a-z_]+)="([^"]*)"`)
 	for line := range strings.Lines(w.Body.String()) {
 		name, rest, _ := strings.Cut(line, " ")
 		name, labels, _ := strings.Cut(name, "{")
@@ -137,7 +137,7 @@ grants: [{id: ci, to: [{mtls: "spiffe://signet.test/ci/*"}], mint: [release]}]
 		}
 		found[name] = append(found[name], "job", "instance") // which Prometheus adds
 		for _, m := range label.FindAllStringSubmatch(labels+rest, -1) {
-			found[name] = append(found[name], m[1])
+			found[name] = append(found[name], m[1], m[1]+"="+m[2])
 		}
 	}
 	return found
@@ -179,6 +179,9 @@ func TestWatchersNameWhatThereIs(t *testing.T) {
 				if m[1] == "reason" && reason.MatchString(m[2]) {
 					for one := range strings.SplitSeq(m[2], "|") {
 						knownReason(t, where, one)
+						if s[1] == "signet_mint_obstacle" && !slices.Contains(there[s[1]], "reason="+one) {
+							t.Errorf("%s: %s has no series of the reason %s", where, s[1], one)
+						}
 					}
 				}
 			}
