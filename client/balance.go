@@ -32,8 +32,8 @@ func (balanceBuilder) Build(cc balancer.ClientConn, _ balancer.BuildOptions) bal
 }
 
 // balance keeps a connection to every address and knows which servers can mint. Mints go to those in turn; to any that is connected
-// when none can, for its answer says why. Every other call goes to one server for as long as its connection lasts. A call with a route
-// goes where that lets it. grpc calls its methods and listeners one at a time.
+// when none can, for its answer says why. Every other call goes to one server for as long as its connection lasts and it answers. A call
+// with a route goes where that lets it. grpc calls its methods and listeners one at a time.
 type balance struct {
 	cc    balancer.ClientConn
 	conns []*backend // in the configuration's order
@@ -43,7 +43,7 @@ type balance struct {
 // backend is one address.
 type backend struct {
 	address string
-	slow    atomic.Int64 // until when it gets no mints that another one could do, in Unix nanoseconds; pickers use it, too
+	slow    atomic.Int64 // until when it gets no calls that another one could do, in Unix nanoseconds; pickers use it, too
 
 	conn   balancer.SubConn
 	state  connectivity.State // Idle is never kept
@@ -214,9 +214,36 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		return taken(r, p.next(r), len(p.mints) > 1)
 	case p.home == nil, mint && p.wait:
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
-	default:
+	case mint:
 		return taken(r, p.home, false)
+	default:
+		ready := p.ready(nil)
+		c := rather(p.home, ready)
+		return taken(r, c, len(ready) > 1)
 	}
+}
+
+// ready are the addresses that are connected and to which a call may go.
+func (p *picker) ready(r *route) []*backend {
+	var all []*backend
+	for _, c := range p.all {
+		if c.state == connectivity.Ready && !r.barred(c.address) {
+			all = append(all, c.backend)
+		}
+	}
+	return all
+}
+
+// rather is the first choice, unless it did not answer lately and another one did.
+func rather(first *backend, others []*backend) *backend {
+	if first.suspected() {
+		for _, c := range others {
+			if !c.suspected() {
+				return c
+			}
+		}
+	}
+	return first
 }
 
 // taken is the pick of an address. more says whether there is another one that could do it.
@@ -245,23 +272,16 @@ func (p *picker) next(r *route) *backend {
 // pickOther is for a call that has failed elsewhere. What did not mint for one reason does not try for another: only those that can
 // mint get such a mint.
 func (p *picker) pickOther(r *route, mint bool) (balancer.PickResult, error) {
-	connecting := false
-	var able []*backend
-	for _, c := range p.all {
-		if r.barred(c.address) {
-			continue
-		}
-		connecting = connecting || c.state == connectivity.Connecting
-		if !mint && c.state == connectivity.Ready || mint && slices.Contains(p.mints, c.backend) {
-			able = append(able, c.backend)
-		}
+	able := p.ready(r)
+	if mint {
+		able = slices.DeleteFunc(able, func(c *backend) bool { return !slices.Contains(p.mints, c) })
 	}
 	switch {
 	case mint && len(able) > 0:
 		return taken(r, p.next(r), len(able) > 1)
 	case len(able) > 0:
-		return taken(r, able[0], false)
-	case connecting:
+		return taken(r, rather(able[0], able), len(able) > 1)
+	case slices.ContainsFunc(p.all, func(c standing) bool { return c.state == connectivity.Connecting && !r.barred(c.address) }):
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	default:
 		r.stranded()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 
 	signetv1 "github.com/p8signet/signet/proto/signet/v1"
 )
@@ -50,7 +51,8 @@ func (n *node) start() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.addr, n.server = l.Addr().String(), grpc.NewServer()
+	n.addr = l.Addr().String()
+	n.server = grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true})) // as Signet's
 	signetv1.RegisterTokenServiceServer(n.server, n)
 	signetv1.RegisterKeyServiceServer(n.server, n)
 	grpc_health_v1.RegisterHealthServer(n.server, n.health)

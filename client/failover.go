@@ -30,15 +30,16 @@ import (
 // the profile's tokens are reused, which anybody may who may mint it, and repeats the mint there unless the answer is never, or none. A
 // TokenSource wants a token and asks again in any case, so that its mints always go elsewhere.
 //
-// A call that only reads goes elsewhere from a server that is cut off from the store (read).
+// A call that only reads goes elsewhere from a server that is cut off from the store (read), and from one whose connection ends (grpc).
 //
-// An address that takes a mint and does not answer is given up when half of the time is gone, and after patience at the latest, where
-// there is another one to go to and the mint may be repeated. It then gets no mints for a while, nor does one that has not answered a
-// mint that was waited for to the end. All attempts together have the call's one deadline.
+// An address that takes a mint or a read and does not answer is given up when half of the time is gone, and after patience at the latest,
+// where there is another one to go to and the call may be repeated; not so a read that may take that long (searches). It then gets no calls
+// for a while, nor does one that has not answered a mint that was waited for to the end. All attempts together have the call's one
+// deadline. One that hangs for longer loses its connection (alive), which ends what was not given up.
 
 const (
-	patience = 5 * time.Second  // how long a server may take for a mint that another one could do
-	slowFor  = 10 * time.Second // how long one that took longer gets no mints
+	patience = 5 * time.Second  // how long a server may take for a call that another one could do
+	slowFor  = 10 * time.Second // how long one that took longer gets none
 )
 
 // route is the way of one call through the addresses. The picker reads where it may go and notes where it went.
@@ -139,7 +140,7 @@ func (m mapped) routed(ctx context.Context) context.Context {
 	return context.WithValue(ctx, routeKey{}, &route{only: m.only})
 }
 
-// call is a mint or a change, in as many attempts as it takes.
+// call is one in as many attempts as it takes.
 type call struct {
 	mapped
 	kind        kind
@@ -151,17 +152,10 @@ type call struct {
 	again bool     // it is known that it may be repeated
 }
 
-// do makes the attempts. What it answers is what the last address said that was asked.
+// do makes the attempts of a mint or a change. What it answers is what the last address said that was asked.
 func (c *call) do(ctx context.Context) error {
-	if c.many {
-		limit := callTime
-		if c.kind == changes {
-			limit = changeTime
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
 	c.again = c.kind == mints && repeats(ctx)
 	var said error
 	for {
@@ -189,23 +183,39 @@ func (c *call) do(ctx context.Context) error {
 	}
 }
 
-// read makes the attempts of a call that only reads. It goes elsewhere from a server that is cut off from the store alone, for a
-// replica that is need not be away for anybody else; where nobody answers is grpc's affair.
+// bounded gives all attempts one deadline together, where there are several addresses.
+func (c *call) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	switch {
+	case !c.many:
+		return ctx, func() {}
+	case c.kind == changes:
+		return context.WithTimeout(ctx, changeTime)
+	default:
+		return context.WithTimeout(ctx, callTime)
+	}
+}
+
+// read makes the attempts of a call that only reads, where there are several addresses. It goes elsewhere from a server that does not
+// answer in time, and from one that is cut off from the store alone, for a replica that is need not be away for anybody else; where the
+// connection fails is grpc's affair.
 func (c *call) read(ctx context.Context) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
 	var said error
 	for {
-		r := &route{avoid: c.avoid}
-		err := fromGRPC(c.ClientConnInterface.Invoke(context.WithValue(ctx, routeKey{}, r), c.method, c.args, c.reply, c.opts...))
-		at, nowhere := r.end()
-		if nowhere && said != nil {
+		a := c.attempt(ctx)
+		switch {
+		case a.err == nil:
+			return nil
+		case said != nil && a.at == nil:
 			return said
 		}
-		e, ok := errors.AsType[*Error](err)
-		if !ok || e.reason != "STORE_UNAVAILABLE" || at == nil {
-			return err
+		e, ok := errors.AsType[*Error](a.err)
+		if cut := ok && e.reason == "STORE_UNAVAILABLE"; !cut && !a.slow || a.at == nil {
+			return a.err
 		}
-		c.avoid = append(c.avoid, at.address)
-		said = err
+		c.avoid = append(c.avoid, a.at.address)
+		said = a.err
 	}
 }
 
@@ -214,6 +224,7 @@ type attempted struct {
 	err  error    // nil: well
 	sent bool     // a server may have seen it
 	at   *backend // which; nil when that is not known
+	slow bool     // it was given up
 }
 
 // attempt sends the call once.
@@ -227,7 +238,7 @@ func (c *call) attempt(ctx context.Context) attempted {
 	r := &route{avoid: c.avoid}
 	within, cancel := context.WithCancelCause(context.WithValue(ctx, routeKey{}, r))
 	defer cancel(nil)
-	if c.kind == mints && (c.again || !single(c.args)) {
+	if c.kind == mints && (c.again || !single(c.args)) || c.kind == reads && !searches[c.method] {
 		r.limit, r.giveUp = func() time.Duration { return shareOf(ctx) }, func() { cancel(errSlow) }
 	}
 	began := time.Now()
@@ -241,6 +252,7 @@ func (c *call) attempt(ctx context.Context) attempted {
 		a.sent, a.at = false, nil
 	case errors.Is(context.Cause(within), errSlow) && status.Code(err) == codes.Canceled:
 		at.suspect(time.Now())
+		a.slow = true
 		err = status.Errorf(codes.Unavailable, "%s took the call and has not answered", at.address)
 	case c.kind == mints && a.sent && status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= patience:
 		at.suspect(time.Now())

@@ -65,6 +65,13 @@ var kindOf = map[string]kind{
 	signetv1.SystemService_Rewrap_FullMethodName:           changes,
 }
 
+// searches are reads that may take long, for they go through a log. That of another server is another one.
+var searches = map[string]bool{
+	signetv1.AuditService_ListEntries_FullMethodName: true,
+	signetv1.AuditService_TraceToken_FullMethodName:  true,
+	signetv1.AuditService_GetUsage_FullMethodName:    true,
+}
+
 // serviceConfig says how grpc makes calls: to whom (balance.go, by what the servers say of themselves), with which deadline unless the
 // caller's is shorter, and which are tried again. Those that only read are, when the server is unavailable. What changes something is
 // not, and mints are of these: UNAVAILABLE may come from a server that has minted, recorded and counted the token and then lost the

@@ -123,6 +123,9 @@ func open(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// minPing is how often a client may ping.
+const minPing = 5 * time.Second
+
 // options are what gRPC itself holds callers to.
 func (s *Server) options() []grpc.ServerOption {
 	return append(s.tracing.options(),
@@ -132,7 +135,8 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(s.limits.Streams),
 		grpc.ConnectionTimeout(10*time.Second), // of the handshake
 		grpc.MaxHeaderListSize(16<<10),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		// Clients ping every ten seconds by their own clocks, which is as often as grpc lets them.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			// gRPC adds up to a tenth at random, and calls under way may end: both within the limit.
 			MaxConnectionAge:      s.limits.ConnectionAge * 10 / 12,
