@@ -26,6 +26,10 @@
 // of reads. A stale one makes a waiter fence late or a member fall silent; a reply that is lost is settled by reading
 // whose write is there; a request that comes twice or late lands on a version that is not there any more.
 //
+// A Vault that is restored from a snapshot breaks the first of these. Nobody renews a lease there that was renewed since, for its
+// version is not there; and who finds the older root under him makes a gap of it, on which nothing is minted, and whose root lists the
+// members that he knew beside those of the older one. So a change after that waits for both.
+//
 // A paused process is covered by both clocks: when it goes on, its lease has ended. So is a virtual machine whose wall
 // clock goes on or is set when it resumes. Not covered is one that is paused with both its clocks stopped, in the middle of
 // a mint or before one, until something corrects its wall clock: it mints what it could have minted when it was paused.

@@ -191,7 +191,7 @@ func storeError(err error) error {
 	case errors.Is(err, store.ErrStale):
 		return &Error{
 			Kind: ErrUnavailable, Reason: ReasonStoreUnavailable, cause: err,
-			Public: "the store is older than what this server has seen, and nothing was changed; if it was restored, restart the server, which then finds the gap",
+			Public: "the store is older than what this server has seen, and nothing was changed; if it was restored, the server makes a gap of that within seconds; see the status",
 		}
 	default:
 		return &Error{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/store"
@@ -46,6 +47,12 @@ func (g *gaps) settleGap(ctx context.Context) error {
 		if err := g.commitGap(ctx, nil); err != nil {
 			return err
 		}
+	}
+	if snap := g.state.Load().snap; !slices.Contains(snap.Nodes(), g.node) {
+		// The store was brought back from a copy that is older than this node, and another one has made a gap of that.
+		err := unknownNode(snap)
+		g.replicas.lose(err)
+		return err
 	}
 	if g.found == nil && !g.moving && g.movedLog() != g.log.Origin().Log {
 		// Not by this process: one of the same name has made a gap of this log, and goes on in another.
@@ -184,6 +191,52 @@ func (c *changer) discover(ctx context.Context, anchor auditlog.Checkpoint) erro
 	}
 	answer.cause = c.settle(ctx)
 	return answer
+}
+
+// discoverOlder makes a gap of a root that is older than what this process knows, as the next start would: a new lineage, above the
+// highest revision that was seen, on top of the root that is in place. That is what makes it one. A read may be stale; but if the commit
+// happens, then that root was the current one, and the store was brought back from an older copy under running replicas.
+//
+// The new root lists the members of both: of the older one, whom the lease of each has to show or a fence to end as ever, and those that
+// have joined since, for they may be minting on what was lost until their leases end. So the next change waits for all of them.
+//
+// What it cannot do the next start does: where the older root does not know this node, or knows another log of it.
+func (c *changer) discoverOlder(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	known := c.store.Snapshot()
+	gap := store.Gap{ID: store.NewID(), Kind: store.GapStore, Node: c.node, Found: c.now(), Log: store.LogHead(c.log.Head()), Root: known.RootID()}
+	happened, err := c.store.CommitOnOlder(ctx, func(tx *store.Tx) error {
+		if head, _ := tx.Snapshot().LogHead(c.node); head.Log != c.log.Origin().Log {
+			return errors.New("the store is older than what this server has seen, and does not know its log: restart the server, which then finds the gap")
+		}
+		for _, m := range known.Members() {
+			if tx.Snapshot().Lists(m.Incarnation) {
+				continue
+			}
+			if err := tx.Join(m); err != nil {
+				return err
+			}
+		}
+		gap.Detail = fmt.Sprintf("the store is at revision %d, but this node has seen revision %d while it ran: the store was brought back from an older copy",
+			tx.Snapshot().RootID().Revision, known.RootID().Revision)
+		_, err := tx.OpenGap(gap, known.RootID().Revision)
+		return err
+	})
+	if errors.Is(err, store.ErrConflict) || err == nil && !happened {
+		return nil // a read was stale
+	}
+	if err != nil {
+		return storeError(err)
+	}
+	c.logger.ErrorContext(ctx, "the store was brought back from an older copy", slog.String("gap", gap.ID), slog.String("detail", gap.Detail))
+	c.publish()
+	c.replicas.renewSoon()
+	return c.settle(ctx)
 }
 
 // belongs says whether an anchor that is missing belongs to a gap that is known: of the same log, and no shorter than

@@ -81,6 +81,9 @@ const (
 	catchUpTime = 15 * time.Second
 )
 
+// olderFor is how long the root must look older than what is known before it is held to be: no read proves that, so trying costs a write.
+const olderFor = 3 * time.Second
+
 // anchorEvery is at how many looks the latest checkpoint is left in the store.
 const anchorEvery = 8
 
@@ -89,6 +92,7 @@ func (c *changer) follow(ctx context.Context) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	told := c.told("the store cannot be followed", "the store is followed again")
+	var older time.Time // since when the root has been older at every look; zero: it is not
 	for n := 0; ; {
 		select {
 		case <-tick.C:
@@ -96,6 +100,17 @@ func (c *changer) follow(ctx context.Context) {
 			return
 		}
 		err := c.catchUp(ctx)
+		switch {
+		case !errors.Is(err, store.ErrStale):
+			older = time.Time{}
+		case older.IsZero():
+			older = c.now()
+		case c.now().Sub(older) >= olderFor:
+			older = c.now() // again after as long
+			if gap := c.discoverOlder(ctx); gap != nil {
+				err = gap
+			}
+		}
 		if err == nil {
 			err = c.endNamesakes(ctx)
 		}
