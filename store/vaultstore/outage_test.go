@@ -1,6 +1,7 @@
 package vaultstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,11 +52,14 @@ func TestSetUpAndOutages(t *testing.T) {
 	if err != nil || strings.Contains(out, strings.TrimSpace(string(text))) || len(text) < 10 {
 		t.Errorf("the secret id is %d bytes, %v; the script says %q", len(text), err, out)
 	}
-	if out, err := setup(secret); err == nil {
-		t.Errorf("a secret id that is there is overwritten: %s", out)
+	if out, err := setup(secret); err != nil {
+		t.Errorf("setup.sh again, with the same file: %v\n%s", err, out)
+	}
+	if again, err := os.ReadFile(secret); err != nil || !bytes.Equal(again, text) {
+		t.Errorf("the secret id that was there is overwritten, %v", err)
 	}
 	if out, err := setup(filepath.Join(dir, "another")); err != nil {
-		t.Errorf("setup.sh again: %v\n%s", err, out)
+		t.Errorf("setup.sh again, with another file: %v\n%s", err, out)
 	}
 	_, role, ok := strings.Cut(strings.TrimSpace(out), "role_id: ")
 	if !ok {
