@@ -20,6 +20,6 @@
 //
 // Errors: what the server refuses comes back as *Error, which errors.Is compares with the sentinels of this package.
 //
-// The package keeps no state on disk, but for the receipts that KeepReceipts writes. The certificate and its key are read again at every handshake, so that they can be renewed
-// in place under a running program.
+// The package keeps no state on disk, but for the receipts that KeepReceipts writes. The certificate and its key are read again at every
+// handshake, so that they can be renewed in place under a running program.
 package client

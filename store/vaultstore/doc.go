@@ -11,8 +11,8 @@
 //
 // Below one path of the mount lie root, which is only ever replaced by check-and-set; created, which is written once, after
 // the first root, and tells a root that is gone from one that never was; registers/NAME, replaced like the root, whose versions
-// are those of KV v2; and blobs/REF, each written once. KV v2 keeps ten
-// versions of a path and destroys the others, so that a blob has a path of its own and is never found by a version.
+// are those of KV v2; and blobs/REF, each written once. KV v2 keeps ten versions of a path and destroys the others, so that a blob has
+// a path of its own and is never found by a version.
 //
 // # Concurrency
 //
