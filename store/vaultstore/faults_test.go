@@ -294,7 +294,7 @@ func TestStoreOverFaults(t *testing.T) {
 func TestHanging(t *testing.T) {
 	p := newProxy(t)
 	cfg := p.config(t)
-	cfg.Timeout, cfg.Calls = 300*time.Millisecond, 4
+	cfg.Timeout, cfg.Calls = 700*time.Millisecond, 4 // time to sign in on a slow machine
 	b := open(t, cfg, fresh())
 	swap(t, b, "", "r1", nil)
 	var mu sync.Mutex
@@ -315,7 +315,7 @@ func TestHanging(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
 				defer cancel()
 				began := time.Now()
 				if _, err := b.Root(ctx); !errors.Is(err, context.DeadlineExceeded) {
