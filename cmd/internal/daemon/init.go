@@ -1,52 +1,22 @@
 package daemon
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
-	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/p8signet/signet/client"
 	"github.com/p8signet/signet/cmd/internal/cli"
-	"github.com/p8signet/signet/proto/auditlog"
 	"github.com/p8signet/signet/server"
 	"github.com/p8signet/signet/store"
 	"github.com/p8signet/signet/store/boltstore"
 	"github.com/p8signet/signet/store/envelope"
-	"github.com/p8signet/signet/store/kek"
 	"github.com/p8signet/signet/store/vaultstore"
-)
-
-// Where things lie in a vault's directory, and what a new one is called.
-const (
-	configFile  = "signetd.yaml"
-	kekFile     = "kek"
-	storeFile   = "store.db"
-	logDir      = "log"
-	tlsDir      = "tls"
-	operatorDir = "operator"
-	clientFile  = "client.yaml"
-	firstNode   = "node-1"
-	fileScheme  = "file:"
-	// What deploy/vault/setup.sh calls the key in Vault that wraps the root key.
-	defaultTransit = vaultstore.TransitScheme + "transit/signet"
-	trustDomain    = "signet.local"
-	firstOperator  = "spiffe://signet.local/operator"
 )
 
 func (p *program) init() *cobra.Command {
@@ -115,112 +85,6 @@ func (p *program) sayThere(dir, vaultID string) error {
 	return nil
 }
 
-// blueprint is what differs between vaults.
-type blueprint struct {
-	node, listen string
-	hosts        []string   // further names of the server
-	keks         []string   // file:kek when there is none
-	hashicorp    *hashicorp // how Vault is reached; nil: it is not
-	inVault      bool       // the store lies there
-	lease        string     // for a store in Vault; empty for what is usual, or what the other node has
-}
-
-// choose says where store and KEKs are to be.
-func (b *blueprint) choose(connection, place string) error {
-	switch place {
-	case "", "file", "vault":
-	default:
-		return cli.Malformedf("", "--store is file or vault")
-	}
-	if connection == "" {
-		if place == "vault" {
-			return cli.Malformedf("deploy/vault/setup.sh sets Vault up and prints that file", "--store vault wants --vault FILE, which says how Vault is reached")
-		}
-		return errors.Join(b.checkLease(), b.chooseKEKs())
-	}
-	var err error
-	if b.hashicorp, err = loadHashicorp(connection); err != nil {
-		return err
-	}
-	if b.inVault = place != "file"; b.inVault {
-		at := b.hashicorp.place()
-		b.hashicorp.Mount, b.hashicorp.Path = at.Mount, at.Path
-	} else {
-		b.hashicorp.Mount, b.hashicorp.Path = "", ""
-	}
-	return errors.Join(b.checkLease(), b.chooseKEKs())
-}
-
-// checkLease refuses a lease that the config could not have.
-func (b *blueprint) checkLease() error {
-	if b.lease == "" {
-		return nil
-	}
-	if err := checkLease(b.lease, b.inVault); err != nil {
-		return cli.Malformedf("", "--lease: %w", err)
-	}
-	return nil
-}
-
-func (b *blueprint) chooseKEKs() error {
-	switch {
-	case len(b.keks) > 0:
-	case b.hashicorp != nil:
-		b.keks = []string{defaultTransit}
-	default:
-		b.keks = []string{"file:" + kekFile}
-	}
-	transit := false
-	for _, uri := range b.keks {
-		if !strings.HasPrefix(uri, vaultstore.TransitScheme) {
-			name, ok := strings.CutPrefix(uri, fileScheme)
-			if !ok || name == "" {
-				return cli.Malformedf("such as file:"+kekFile+" or "+defaultTransit, "--kek is file:PATH or vault-transit:MOUNT/KEY")
-			}
-			first, _, _ := strings.Cut(filepath.Clean(name), string(filepath.Separator))
-			if slices.Contains([]string{".", configFile, storeFile, logDir, tlsDir, operatorDir}, first) {
-				return cli.Malformedf("such as file:"+kekFile, "--kek names a file of the vault's own")
-			}
-			continue
-		}
-		transit = true
-		if err := vaultstore.ValidTransit(uri); err != nil {
-			return cli.Malformedf("such as "+defaultTransit, "--kek: %w", err)
-		}
-	}
-	switch {
-	case transit && b.hashicorp == nil:
-		return cli.Malformedf("deploy/vault/setup.sh sets Vault up and prints that file", "--kek vault-transit: wants --vault FILE, which says how Vault is reached")
-	case b.hashicorp != nil && !transit && !b.inVault:
-		return cli.Malformedf("leave --vault out, or name a KEK in Vault", "--vault: neither the store nor a KEK is to be there")
-	}
-	return nil
-}
-
-// hostName is a DNS name without wildcards.
-var hostName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-
-// checkHosts refuses what no certificate can be for, before there is anything that a certificate is for.
-func checkHosts(hosts []string) error {
-	for _, h := range hosts {
-		if net.ParseIP(h) == nil && (len(h) > 253 || !hostName.MatchString(h)) {
-			return cli.Malformedf("such as signet.acme.internal or 10.0.0.7", "--host is neither a DNS name nor an IP address")
-		}
-	}
-	return nil
-}
-
-// checkNode refuses a name that no log can have, and the one that says that a vault is none for real keys.
-func checkNode(name string) error {
-	if strings.EqualFold(name, server.DevNode) {
-		return cli.Malformedf("name another node, or make a vault for trying things out: signetd dev --dir DIR", "--node %s is kept for dev vaults", server.DevNode)
-	}
-	if err := (auditlog.Origin{Vault: "v", Node: name, Log: "l"}).Validate(); err != nil {
-		return cli.Malformedf("such as node-1", "--node is not a name: 1 to %d of A-Z a-z 0-9 . _ - that begin with a letter or digit", auditlog.MaxNameLen)
-	}
-	return nil
-}
-
 func (p *program) create(ctx context.Context, dir string, b blueprint) error {
 	if err := errors.Join(checkNode(b.node), checkHosts(b.hosts)); err != nil {
 		return err
@@ -264,12 +128,6 @@ func (p *program) create(ctx context.Context, dir string, b blueprint) error {
 	return nil
 }
 
-// where names the place of a store in Vault.
-func (b *blueprint) where() string {
-	at := b.hashicorp.place()
-	return fmt.Sprintf("mount %s, path %s of Vault at %s", at.Mount, at.Path, b.hashicorp.Address)
-}
-
 // warnHosts says when no caller on another machine could connect.
 func (p *program) warnHosts(listen string, hosts []string, remedy string) {
 	if len(hosts) == 0 && everywhere(listen) {
@@ -310,133 +168,6 @@ func startOver(err error, at vaultstore.Place) error {
 	}
 }
 
-// Where port 0 looks: below the range from which systems take the ports of outgoing connections (32768 and up on Linux). The port
-// is in the config for good, and in that range a stranger's connection could hold it when the server starts the next time.
-const firstPort, lastPort = 20000, 32767
-
-// pickPort puts a free port where the address has port 0.
-func pickPort(ctx context.Context, listen string) (string, error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return "", cli.Malformedf("", `--listen is not "host:port", such as 127.0.0.1:7443`)
-	}
-	if port == "0" {
-		if listen, err = freePort(ctx, host); err != nil {
-			return "", err
-		}
-	}
-	if err := validListen(listen); err != nil {
-		return "", cli.Malformedf("", "--listen: %w", err)
-	}
-	return listen, nil
-}
-
-func freePort(ctx context.Context, host string) (string, error) {
-	var last error
-	for range 100 {
-		n := firstPort + rand.IntN(lastPort-firstPort+1)
-		listen := net.JoinHostPort(host, strconv.Itoa(n))
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
-		if err == nil {
-			err = l.Close()
-		}
-		if err == nil {
-			return listen, nil
-		}
-		last = err
-	}
-	return "", fmt.Errorf("looking for a free port: %w", last)
-}
-
-// newDir makes a directory that appears whole, synced, or not at all: fill builds it beside its place. A place that holds
-// anything is refused and left as it is. What a crash leaves is a sibling named .DIR.new-…, which nobody looks at again.
-func newDir(dir string, fill func(tmp string) error) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("finding the directory: %w", err)
-	}
-	if err := vacant(dir); err != nil {
-		return err
-	}
-	parent := filepath.Dir(dir)
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return fmt.Errorf("creating the directory: %w", err)
-	}
-	tmp, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".new-*")
-	if err != nil {
-		return fmt.Errorf("creating the directory: %w", err)
-	}
-	err = fill(tmp)
-	if err == nil {
-		err = syncTree(tmp)
-	}
-	if err == nil {
-		// Over an empty directory rename succeeds (os.Rename would not try), over one that was filled in between it fails.
-		if err = syscall.Rename(tmp, dir); err != nil {
-			err = fmt.Errorf("putting the directory in place: %w (a mount point cannot be replaced: name a directory below it)", err)
-		}
-	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
-	}
-	return cli.SyncDir(parent)
-}
-
-// interruptible runs what makes a directory with keys in it so that a signal leaves none of it behind. A second signal ends the
-// process at once. What was left in Vault is told all the same.
-func interruptible(ctx context.Context, run func(context.Context) error) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	defer context.AfterFunc(ctx, stop)()
-	err := run(ctx)
-	if err != nil && ctx.Err() != nil && !errors.Is(err, errLeft) && !errors.Is(err, server.ErrNodeLeft) {
-		return cli.Exit(cli.Interrupted)
-	}
-	return err
-}
-
-// rehearse puts an empty directory in place, as newDir will at its end, for those who could not go back then.
-func rehearse(dir string) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("finding the directory: %w", err)
-	}
-	there := fileExists(dir)
-	if err := newDir(dir, func(string) error { return nil }); err != nil {
-		return err
-	}
-	if there {
-		return nil
-	}
-	return os.Remove(dir)
-}
-
-// vacant says whether there is nothing at dir, or an empty directory.
-func vacant(dir string) error {
-	entries, err := os.ReadDir(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("%s is there already, and is no empty directory: %w", dir, err), Todo: "name another directory"}
-	case slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == configFile }):
-		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("%s holds a vault already; it was not touched", dir), Todo: "start it with: signetd serve --config " + filepath.Join(dir, configFile)}
-	case len(entries) > 0:
-		return &cli.Failure{Code: cli.Conflict, Err: fmt.Errorf("%s is not empty; nothing was written", dir), Todo: "name a directory that is new or empty"}
-	}
-	return nil
-}
-
-// syncTree makes every file and directory below dir durable.
-func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return cli.SyncDir(path) // which fsyncs whatever it is
-	})
-}
-
 // build makes the vault in tmp, which is not yet where it will be: nothing in it names a path in it but relative to itself. With an
 // error it returns what was made if a vault was.
 func (p *program) build(ctx context.Context, tmp string, b blueprint) (*server.Initialized, error) {
@@ -475,92 +206,6 @@ func (p *program) build(ctx context.Context, tmp string, b blueprint) (*server.I
 	})
 }
 
-// newConfig is the config of a new directory.
-func newConfig(b blueprint, dir string) *config {
-	c := &config{
-		Listen: b.listen, Node: b.node, TrustDomain: trustDomain, Operators: []string{firstOperator},
-		Store: storeFile, Log: logDir, KEKs: b.keks, Vault: b.hashicorp,
-		Metrics: freeMetrics,
-		TLS:     tlsFiles{Certificate: tlsDir + "/server.pem", Key: tlsDir + "/server.key", ClientCA: tlsDir + "/ca.pem"},
-		dir:     dir,
-	}
-	if b.inVault {
-		c.Store, c.Lease = storeInVault, cmp.Or(b.lease, server.DefaultLease.String())
-	}
-	return c
-}
-
-// createKEKs makes the KEKs that are files, but for those that are there.
-func createKEKs(c *config) error {
-	for _, uri := range c.KEKs {
-		path, ok := strings.CutPrefix(uri, fileScheme)
-		if !ok {
-			continue
-		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(c.dir, path)
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				return fmt.Errorf("creating the KEK: %w", err)
-			}
-		}
-		if err := kek.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("creating the KEK: %w", err)
-		}
-	}
-	return nil
-}
-
-// nodeFiles are the PEM files of a node's directory.
-type nodeFiles struct {
-	ca, certificate, key  []byte
-	operator, operatorKey []byte
-}
-
-// What stands above a config that is written. What goes beyond the keys in it is said there.
-const (
-	configHead = `# Signet server. Paths are relative to this file; keys other than these are refused.
-`
-	configHeadInVault = configHead + `#
-# store: vault means that the store lies in HashiCorp Vault. The block vault says how Vault is reached, with approle, kubernetes or
-# token_file below auth, and by mount and path where in it the store lies. vault_id is the vault that must be there. The KEKs in keks
-# wrap the root key, each enough alone: vault-transit:MOUNT/KEY is a key of Vault's transit engine, file:PATH a file.
-# lease, %s, is how long this node may mint without hearing from Vault, and how long a revocation waits for it then.
-`
-	configHeadTransit = configHead + `#
-# The block vault says how HashiCorp Vault is reached, with approle, kubernetes or token_file below auth. It is asked for the KEK
-# vault-transit:MOUNT/KEY when the server starts. The store is a file; store: vault would be one in Vault.
-`
-)
-
-// writeVault writes the config, and the files of server and operator, into a new directory.
-func writeVault(dir string, c *config, files nodeFiles) error {
-	conf, err := yaml.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("writing the config: %w", err)
-	}
-	head := configHead
-	switch {
-	case c.inVault():
-		head = fmt.Sprintf(configHeadInVault, leases)
-	case c.Vault != nil:
-		head = configHeadTransit
-	}
-	for path, data := range map[string][]byte{
-		configFile:                append([]byte(head), conf...),
-		c.TLS.Certificate:         files.certificate,
-		c.TLS.Key:                 files.key,
-		c.TLS.ClientCA:            files.ca,
-		operatorDir + "/ca.pem":   files.ca,
-		operatorDir + "/cert.pem": files.operator,
-		operatorDir + "/key.pem":  files.operatorKey,
-	} {
-		if err := cli.WriteNew(filepath.Join(dir, path), data, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // createStore makes the store, with the vault in it. An error matches errLeft when a vault may be in Vault after it.
 func (p *program) createStore(ctx context.Context, c *config, tmp string, keks []envelope.KEK, names []string) (_ *server.Initialized, err error) {
 	var backend store.Backend
@@ -586,40 +231,4 @@ func (p *program) createStore(ctx context.Context, c *config, tmp string, keks [
 		}
 	}
 	return nil, err
-}
-
-// everywhere says whether a server that listens there does so on every address of the machine, none of which is a name for callers.
-func everywhere(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
-}
-
-// reachable are the names of the server's certificate, this machine's own among them, and the address in its clients' configs: that
-// of the first host, where one was named, or else where the server listens.
-func reachable(listen string, hosts []string) (names []string, address string, err error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return nil, "", fmt.Errorf("listen: %w", err)
-	}
-	if everywhere(listen) {
-		host = "127.0.0.1"
-	}
-	names = append(slices.Clone(hosts), host, "localhost", "127.0.0.1", "::1")
-	address = net.JoinHostPort(names[0], port)
-	slices.Sort(names)
-	return slices.Compact(names), address, nil
-}
-
-// writeClientConfig writes dir/client.yaml; the certificate, its key and the CA lie beside it.
-func writeClientConfig(dir string, c client.Config) error {
-	c.CA, c.Certificate, c.Key = "ca.pem", "cert.pem", "key.pem"
-	text, err := yaml.MarshalWithOptions(c, yaml.OmitEmpty())
-	if err != nil {
-		return fmt.Errorf("writing the client's config: %w", err)
-	}
-	var out bytes.Buffer
-	out.WriteString("# Signet client. Paths are relative to this file. logs pins the key that verifies the audit log: keep it as it came.\n")
-	out.Write(text)
-	return cli.WriteNew(filepath.Join(dir, clientFile), out.Bytes(), 0o600)
 }
