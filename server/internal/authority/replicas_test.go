@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -799,20 +800,20 @@ func TestOlderReadsAreNoGap(t *testing.T) {
 		f := newFleet(t, 2)
 		a, b := f.replicas[0], f.replicas[1]
 		time.Sleep(time.Second)
-		tried := 0
+		var tried atomic.Int64
 		b.way.Plan(func(c storetest.Call) storetest.Fate {
 			switch c.Op {
 			case "root":
 				return storetest.Stale
 			case "swap":
-				tried++
+				tried.Add(1)
 			}
 			return storetest.Fine
 		})
 		must(t, b.disable("asc")) // it knows a root that it does not read
-		committed := tried
+		committed := tried.Load()
 		time.Sleep(time.Minute)
-		if tried == committed {
+		if tried.Load() == committed {
 			t.Error("it did not try; the test shows nothing")
 		}
 		b.mend()
