@@ -191,3 +191,43 @@ func TestDropped(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// An older root that was put back in Vault is overruled by a commit on top of it, and one that is only read is not.
+func TestOlderRoot(t *testing.T) {
+	at := fresh()
+	s, err := store.Create(t.Context(), store.Config{Backend: open(t, config(t), at), KEKs: keks(), Node: "n1", Now: time.Now}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	logical, root := theVault(t).Root.Logical(), "signet/data/"+at.Path+"/root"
+	first, err := logical.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := s.Commit(t.Context(), s.Begin(), store.LogHead{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := s.Snapshot().RootID()
+	gap := func(tx *store.Tx) error {
+		_, err := tx.OpenGap(store.Gap{Kind: store.GapStore, Node: "n1", Found: time.Unix(1, 0)}, known.Revision)
+		return err
+	}
+	if happened, err := s.CommitOnOlder(t.Context(), gap); happened || err != nil {
+		t.Errorf("on the current root: %v, %v", happened, err)
+	}
+	if _, err := logical.Write(root, map[string]any{"options": map[string]any{"cas": 4}, "data": first.Data["data"]}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Reload(t.Context()); !errors.Is(err, store.ErrStale) {
+		t.Errorf("Reload = %v, want ErrStale", err)
+	}
+	if happened, err := s.CommitOnOlder(t.Context(), gap); !happened || err != nil {
+		t.Errorf("on an older root: %v, %v", happened, err)
+	}
+	if now, err := s.Reload(t.Context()); err != nil || now.RootID().Revision != known.Revision+1 || len(now.Stops("n1")) != 1 {
+		t.Errorf("Reload = %+v, %v", now.RootID(), err)
+	}
+}
