@@ -9,23 +9,25 @@ import (
 
 // How much garbage may gather beside what is in use, unless GOGC says it. A vault of few keys has next to nothing in use,
 // and with Go's own rule it would collect dozens of times a second under load, which was an eighth of its mint rate; so
-// the heap may always grow to heapFloor. One of ten thousand keys is to stay small, and may gather gcLeast per cent. The
-// more there is in use, the more a collection costs and the less memory is what is scarce: up to gcMost per cent.
+// the heap may always grow to heapFloor, less three quarters of what is in use. One of ten thousand keys is to stay small, and may
+// gather gcLeast per cent. The more there is in use, the more a collection costs and the less memory is what is scarce: up to
+// gcMost per cent.
 const (
-	heapFloor = 22 << 20 // bytes
+	heapFloor = 32 << 20 // bytes
 	gcLeast   = 34
 	gcMost    = 150
-	goMinimum = 4 << 20 // what Go lets a heap grow to at 100 per cent, however little is in use (runtime, defaultHeapMinimum)
+	gcEmpty   = 550 // with nothing in use: Go then lets the heap grow to 4 MiB for each 100 per cent (runtime, defaultHeapMinimum)
 )
 
 // gcPercentFor is the percentage for a heap with so many bytes in use: two for each MiB within its bounds, and whatever
-// lets it grow to heapFloor. A percentage is one of what is in use and of the roots together, and scales goMinimum too.
+// lets it grow as far as it always may. A percentage is one of what is in use and of the roots together.
 func gcPercentFor(live, roots uint64) int {
 	percent := max(gcLeast, int(min(2*live>>20, gcMost)))
-	if live == 0 || live >= heapFloor {
+	floor := heapFloor - min(live, heapFloor)*3/4
+	if live == 0 || live >= floor {
 		return percent
 	}
-	return max(percent, min(int((heapFloor-live)*100/(live+roots)), heapFloor*100/goMinimum))
+	return max(percent, min(int((floor-live)*100/(live+roots)), gcEmpty))
 }
 
 // paceCollections follows what is in use with the garbage collector's percentage, after every collection until ctx ends: what a
