@@ -40,6 +40,11 @@ func checkVault(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if st.Replicated() {
+		if err := st.CheckRegisters(ctx); err != nil {
+			return err
+		}
+	}
 	var gaps []string
 	var errs []error
 	for _, gap := range st.Snapshot().Stops(cfg.Node) {

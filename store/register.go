@@ -108,3 +108,14 @@ func (s *Store) ListRegisters(ctx context.Context) ([]string, error) {
 	}
 	return names, nil
 }
+
+// CheckRegisters tries to list and to read registers, as a replica will have to. What lies in them is not judged.
+func (s *Store) CheckRegisters(ctx context.Context) error {
+	if _, err := s.ListRegisters(ctx); err != nil {
+		return err
+	}
+	if _, _, err := s.Register(ctx, "none"); err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return nil
+}

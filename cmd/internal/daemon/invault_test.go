@@ -402,10 +402,29 @@ func TestVaultRefused(t *testing.T) {
 	o.refused(cli.Malformed, []string{"check", "--config", config}, "keks[1]", "may be left out of keks")
 	o.ok("check", "--config", o.edited(config, "- file:kek\n", ""))
 
+	edited := o.edited(config, "- file:kek\n", "")
+	policy, err := o.v.Root.Sys().GetPolicy("signet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, commands := range map[string][]string{
+		"signet/data/vault/registers/*":   {"check", "serve"},
+		"signet/metadata/vault/registers": {"check"}, // a server lists them only when it looks for garbage
+	} {
+		if err := o.v.Root.Sys().PutPolicy("signet", strings.Replace(policy, `"`+path+`"`, `"nothing"`, 1)); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range commands {
+			o.refused(cli.Denied, []string{command, "--config", edited}, "403", "deploy/vault/policy.hcl")
+		}
+	}
+	if err := o.v.Root.Sys().PutPolicy("signet", policy); err != nil {
+		t.Fatal(err)
+	}
+
 	if err := o.v.Seal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	edited := o.edited(config, "- file:kek\n", "")
 	o.refused(cli.Unavailable, []string{"check", "--config", edited}, "Vault is sealed", "unseal Vault")
 	if err := o.v.Unseal(t.Context()); err != nil {
 		t.Fatal(err)
