@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -86,6 +87,7 @@ func (p *program) run(ctx context.Context, conf *config, ready func(context.Cont
 		return fmt.Errorf("opening the vault: %w", err)
 	}
 	watched.show(s)
+	debug.FreeOSMemory() // what opening took and serving does not need
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", conf.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening: %w", err), s.Shutdown(context.WithoutCancel(ctx)))
