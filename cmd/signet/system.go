@@ -30,11 +30,12 @@ func (a *app) systemStatus() *cobra.Command {
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		return a.dial(c.Context(), func(ctx context.Context, cl *client.Client) error {
 			if address != "" {
-				i := slices.IndexFunc(cl.Replicas(), func(r client.Replica) bool { return r.Address == address })
+				replicas := cl.Replicas()
+				i := slices.IndexFunc(replicas, func(r client.Replica) bool { return r.Address == address })
 				if i < 0 {
 					return cli.Malformedf("signet doctor lists them", "--address is none of the addresses in client.yaml")
 				}
-				cl = cl.Replicas()[i].Client
+				cl = replicas[i].Client
 			}
 			s, err := cl.GetStatus(ctx, &signetv1.GetStatusRequest{})
 			if err != nil {
